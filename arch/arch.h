@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The few functions in which architectures differ. src/vm.c calls them in the order in which they stand here; each may
+ * rely on those before it having succeeded. arch_vm_fini() accepts any stage.
+ */
+#ifndef CVMM_ARCH_ARCH_H
+#define CVMM_ARCH_ARCH_H
+
+#include <stdint.h>
+
+#include "loader/kernel.h"
+#include "src/kvm.h"
+#include "src/vm.h"
+
+extern const char arch_name[];              /* "x86_64", "aarch64" */
+extern const enum kernel_arch arch_kernel;  /* what it boots */
+extern const char arch_default_cmdline[];   /* console=... and so on */
+extern const struct kvm_cap_need arch_kvm_caps[]; /* ends with name NULL */
+enum { ARCH_MAX_CPUS = 254 };
+
+/* The argument of KVM_CREATE_VM that fits @config: 0, or on aarch64 the IPA size. Negative errno: cannot be. */
+int64_t arch_vm_type(int kvm_fd, const struct config *config, struct cvmm_error *err);
+
+/* vm->fd exists: lay out guest memory into vm->mem (not yet given to KVM), make what must precede memory and vCPUs
+ * (TSS address, irqchip on x86_64). */
+int arch_vm_init(struct vm *vm, struct cvmm_error *err);
+
+/* vm->vcpus[i].fd and .run exist, for all: CPUID, features, KVM_ARM_VCPU_INIT; then what needs all vCPUs (GIC). */
+int arch_vcpus_init(struct vm *vm, struct cvmm_error *err);
+
+/* Make the machine's devices with vm_add_device(): serial port, clock, power button. */
+int arch_add_devices(struct vm *vm, struct cvmm_error *err);
+
+/* What is to be booted. Nothing owned. */
+struct boot {
+	const struct kernel_image *kernel;
+	const char *cmdline;
+	/* Guest memory that the initrd is read into; asked for with arch_place_initrd(). len 0: none. */
+	uint64_t initrd_gpa, initrd_len;
+};
+
+/* Where an initrd of boot->initrd_len bytes goes, beside the kernel; sets initrd_gpa. -ENOMEM: does not fit, and @err
+ * says how much memory would do. */
+int arch_place_initrd(struct vm *vm, struct boot *boot, struct cvmm_error *err);
+
+/* Kernel, tables, command line into guest memory; entry registers into the boot vCPU, the others parked. The initrd is
+ * in place already. */
+int arch_boot(struct vm *vm, const struct boot *boot, struct cvmm_error *err);
+
+/* Press the power button; any thread. */
+void arch_press_power_button(struct vm *vm);
+
+/*
+ * An exit whose reason src/vcpu.c does not know. Returns what to do next.
+ * ARCH_EXIT_UNKNOWN: nobody knows it: a crash.
+ */
+enum arch_exit { ARCH_EXIT_HANDLED, ARCH_EXIT_UNKNOWN };
+enum arch_exit arch_vcpu_exit(struct vcpu *vcpu);
+
+/* Registers of a stopped vCPU, many lines, into @buf; for crash reports. Returns the length, less than @size. */
+size_t arch_vcpu_describe(struct vcpu *vcpu, char *buf, size_t size);
+
+/*
+ * The micro guest of `cvmm doctor`: code that loops @iterations times in kernel mode and then makes an exit by a write
+ * to MICRO_GUEST_PORT (port or MMIO address). Writes it to vm memory and sets vCPU 0 on it.
+ */
+int arch_micro_guest(struct vm *vm, uint64_t iterations, struct cvmm_error *err);
+extern const unsigned arch_micro_guest_loop_instructions; /* per iteration */
+
+void arch_vm_fini(struct vm *vm);
+
+#endif

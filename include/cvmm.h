@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cvmm.h - libcvmm: run virtual machines on Linux KVM.
+ *
+ * One handle, struct cvmm_vm, lives through: described (set, load), created, running or paused, ended. Every function
+ * returns: the library never exits, never prints, takes no signal disposition and no terminal mode, and keeps no state
+ * outside the handle, so that any number of VMs run in one process.
+ *
+ * Threads: functions on different handles may be called at once from any thread. On one handle, calls that describe
+ * it (set, load, create, start) come from one thread at a time; the others may come from any thread at any time while
+ * the handle lives, callbacks included, except that cvmm_vm_free() and cvmm_vm_wait() may not be called in a callback.
+ * The library sends SIGRTMAX to its own vCPU threads, where it is blocked outside KVM_RUN; nothing is installed for it.
+ *
+ * Errors: functions return 0 (or a count) or a negative errno; those that take a struct cvmm_error also say in words
+ * what failed. -EINVAL: the caller's description; -ERANGE: a value outside its option's range; -ENOENT: an unknown
+ * option; -ENOEXEC: a malformed image; -EOPNOTSUPP: the host lacks it; -EALREADY: wrong state.
+ */
+#ifndef CVMM_H
+#define CVMM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define CVMM_API __attribute__((visibility("default")))
+#else
+#define CVMM_API
+#endif
+
+/** The library's version, "major.minor.patch"; static, never NULL. */
+CVMM_API const char *cvmm_version(void);
+
+/** The architecture of the guests this build runs: "x86_64" or "aarch64"; static. */
+CVMM_API const char *cvmm_arch(void);
+
+/** What failed, in words. Owned by the caller, nothing to free; untouched on success. */
+struct cvmm_error {
+	int code;      /* the negative errno that the call returned */
+	char msg[252]; /* one line, no newline: "kernel bzImage: open: No such file or directory" */
+};
+
+/* ---- options: one table behind the API, the JSON file and the command line ------------------------------------- */
+
+enum cvmm_option_type {
+	CVMM_OPTION_STRING,
+	CVMM_OPTION_PATH,   /* a file name */
+	CVMM_OPTION_NUMBER, /* decimal, between min and max */
+	CVMM_OPTION_SIZE,   /* bytes with a suffix K, M, G or T; a bare number is MiB; min and max are in MiB */
+	CVMM_OPTION_BOOL,   /* on|off, in JSON true|false */
+	CVMM_OPTION_CHOICE, /* one of choices */
+};
+
+/** One option of a VM: the name is the JSON key, and with "--" in front the command-line option. */
+struct cvmm_option {
+	const char *name;
+	enum cvmm_option_type type;
+	const char *metavar;  /* how help calls the value: "FILE", "N", "SIZE" */
+	const char *choices;  /* CHOICE: "a|b|c"; STRING: the forms it takes, for help and completion; else NULL */
+	const char *preset;   /* the default as the user would write it; NULL: none */
+	const char *help;     /* one sentence, no full stop */
+	uint64_t min, max;    /* NUMBER, SIZE: inclusive */
+};
+
+/** The table of options; static. @count receives its length. */
+CVMM_API const struct cvmm_option *cvmm_options(size_t *count);
+
+/* ---- description ------------------------------------------------------------------------------------------------ */
+
+struct cvmm_vm;
+
+/** A new VM with every option at its default; NULL when out of memory. Free with cvmm_vm_free(). */
+CVMM_API struct cvmm_vm *cvmm_vm_new(void);
+
+/**
+ * Free a VM in any state: stops its vCPUs, waits for its threads, gives back memory, files and sockets. NULL is
+ * welcome. Not from a callback.
+ */
+CVMM_API void cvmm_vm_free(struct cvmm_vm *vm);
+
+/**
+ * Set one option from text, as on the command line.
+ * @name:   from cvmm_options(), without "--". @value: its text; copied.
+ * Returns 0; -ENOENT: no such option; -ERANGE or -EINVAL: not a value of it; -EALREADY: the VM was created.
+ * The VM is unchanged on failure.
+ */
+CVMM_API int cvmm_vm_set(struct cvmm_vm *vm, const char *name, const char *value, struct cvmm_error *err);
+
+/**
+ * Set the options named in a JSON object: {"kernel": "bzImage", "cpus": 4, "memory": "1G"}. A "cmdline" array of
+ * strings is joined with spaces. Errors name the line, or the key.
+ * @path:  the file, or "-" for none: then @text and @len hold it and @path only names it in errors.
+ * Returns 0; -EINVAL: not JSON, or a wrong key or type; -ERANGE; another negative errno: the file cannot be read;
+ * -EALREADY: the VM was created. The VM is unchanged on failure.
+ */
+CVMM_API int cvmm_vm_load_config(struct cvmm_vm *vm, const char *path, struct cvmm_error *err);
+CVMM_API int cvmm_vm_load_config_text(struct cvmm_vm *vm, const char *text, size_t len, struct cvmm_error *err);
+
+/**
+ * The same by type. Each copies what it is given, returns as cvmm_vm_set() does, and is to be called before
+ * cvmm_vm_create(). File descriptors are duplicated: the caller keeps and closes its own.
+ * @mib: size in MiB, 1 to 1048576; backed by anonymous memory that is touched lazily.
+ */
+CVMM_API int cvmm_vm_set_memory(struct cvmm_vm *vm, uint64_t mib, struct cvmm_error *err);
+CVMM_API int cvmm_vm_set_cpus(struct cvmm_vm *vm, unsigned cpus, struct cvmm_error *err);
+CVMM_API int cvmm_vm_set_kernel_fd(struct cvmm_vm *vm, int fd, struct cvmm_error *err);
+CVMM_API int cvmm_vm_set_initrd_fd(struct cvmm_vm *vm, int fd, struct cvmm_error *err);
+/** /dev/kvm, already open (a jailed caller's); without it the library opens it. */
+CVMM_API int cvmm_vm_set_kvm_fd(struct cvmm_vm *vm, int fd, struct cvmm_error *err);
+/** The serial console on two descriptors: @in_fd is read (-1: no input), @out_fd written (-1: output is dropped). */
+CVMM_API int cvmm_vm_set_console_fds(struct cvmm_vm *vm, int in_fd, int out_fd, struct cvmm_error *err);
+
+/**
+ * Watch console input for an escape character (1 to 31, e.g. 1 for Ctrl-A; 0: none). The byte after it is not given to
+ * the guest but to @fn, on the I/O thread; the escape character twice sends it once to the guest.
+ */
+CVMM_API int cvmm_vm_set_console_escape(struct cvmm_vm *vm, unsigned char escape, void (*fn)(void *opaque, char key),
+                                        void *opaque, struct cvmm_error *err);
+
+/* ---- log -------------------------------------------------------------------------------------------------------- */
+
+enum cvmm_log_level { CVMM_LOG_ERROR, CVMM_LOG_WARN, CVMM_LOG_INFO, CVMM_LOG_DEBUG };
+
+/**
+ * Receive this VM's log lines up to @level. @fn is called from any of the VM's threads, several at once, with one line
+ * without a newline; guest bytes in it are escaped. Silent until set. Before cvmm_vm_create().
+ */
+CVMM_API int cvmm_vm_set_log(struct cvmm_vm *vm, enum cvmm_log_level level,
+                             void (*fn)(void *opaque, enum cvmm_log_level level, const char *line), void *opaque,
+                             struct cvmm_error *err);
+
+/* ---- life ------------------------------------------------------------------------------------------------------- */
+
+enum cvmm_state {
+	CVMM_DESCRIBED, /* being set */
+	CVMM_CREATED,   /* built, loaded; vCPUs have not run */
+	CVMM_RUNNING,
+	CVMM_PAUSED,
+	CVMM_ENDED, /* will not run again: see cvmm_vm_result() */
+};
+
+/** Why a VM ended. */
+enum cvmm_end {
+	CVMM_END_NONE,      /* it has not */
+	CVMM_END_POWER_OFF, /* the guest powered off */
+	CVMM_END_RESET,     /* the guest asked for a reset and the option on-reset is "stop" */
+	CVMM_END_CRASH,     /* triple fault, KVM internal error, or no way to run on: result.report says more */
+	CVMM_END_STOPPED,   /* cvmm_vm_stop() */
+	CVMM_END_ERROR,     /* the host failed the VM: result.error says how */
+};
+
+struct cvmm_result {
+	enum cvmm_end end;
+	struct cvmm_error error; /* ERROR and CRASH: one line */
+	const char *report;      /* CRASH: registers and last exits, many lines; lives as long as the VM; else NULL */
+	uint64_t exits;          /* exits of all vCPUs to user space so far */
+	uint64_t resets;         /* times the guest was restarted */
+};
+
+/**
+ * Check the whole description, then build the VM: KVM objects, memory, devices, kernel, tables. Nothing runs yet.
+ * Returns 0; -EINVAL, -ERANGE: the description; -ENOEXEC: kernel malformed; -EOPNOTSUPP: the host lacks something;
+ * other negative errno. On failure the VM is back in CVMM_DESCRIBED. Source: KVM api.rst.
+ */
+CVMM_API int cvmm_vm_create(struct cvmm_vm *vm, struct cvmm_error *err);
+
+/** Run the vCPUs, creating the VM first if that was not done. Returns at once. -EALREADY: it was started before. */
+CVMM_API int cvmm_vm_start(struct cvmm_vm *vm, struct cvmm_error *err);
+
+/** Hold all vCPUs; returns when none runs guest code. -EALREADY: not running. */
+CVMM_API int cvmm_vm_pause(struct cvmm_vm *vm, struct cvmm_error *err);
+/** Let held vCPUs go on. -EALREADY: not paused. */
+CVMM_API int cvmm_vm_resume(struct cvmm_vm *vm, struct cvmm_error *err);
+
+/** Press the guest's power button; the guest may obey, late or never. -EALREADY: not running. */
+CVMM_API int cvmm_vm_power_button(struct cvmm_vm *vm, struct cvmm_error *err);
+
+/** End the VM whatever the guest does; returns at once, any thread, callbacks included. A VM that ended stays as it is. */
+CVMM_API void cvmm_vm_stop(struct cvmm_vm *vm);
+
+/**
+ * Wait until the VM has ended and its console output is written.
+ * @timeout_ms: at most so long; negative: no limit.
+ * Returns 0 and fills @result (may be NULL); -ETIMEDOUT; -EALREADY: it was not started.
+ */
+CVMM_API int cvmm_vm_wait(struct cvmm_vm *vm, int timeout_ms, struct cvmm_result *result);
+
+/** Where the VM is in its life, and how it ended if it did. */
+CVMM_API enum cvmm_state cvmm_vm_state(struct cvmm_vm *vm);
+CVMM_API void cvmm_vm_result(struct cvmm_vm *vm, struct cvmm_result *result);
+
+/**
+ * An eventfd that becomes readable at each change of state; read 8 bytes to clear it. Owned by the VM: do not close.
+ * Valid from cvmm_vm_new() on.
+ */
+CVMM_API int cvmm_vm_event_fd(struct cvmm_vm *vm);
+
+/** Where the console is: the pty's name for console=pty, the socket's for unix=; NULL otherwise. After create. */
+CVMM_API const char *cvmm_vm_console_path(struct cvmm_vm *vm);
+
+/* ---- doctor ----------------------------------------------------------------------------------------------------- */
+
+enum cvmm_check_status { CVMM_CHECK_OK, CVMM_CHECK_NOTE, CVMM_CHECK_FAIL };
+
+/** One finding about this host. */
+struct cvmm_check {
+	char name[32];    /* stable, for programs: "kvm-device", "cap-irqfd", "guest-speed" */
+	char kind[16];    /* "required", "optional" or "info" */
+	enum cvmm_check_status status;
+	char message[200]; /* what was found and, if bad, what to do; one line */
+};
+
+enum cvmm_kvm_speed { CVMM_KVM_UNKNOWN, CVMM_KVM_NATIVE, CVMM_KVM_EMULATED };
+
+struct cvmm_doctor {
+	bool good;                 /* a Linux guest can be expected to boot well */
+	enum cvmm_kvm_speed speed; /* how guest kernel code runs */
+	uint64_t kernel_ips;       /* guest kernel-mode instructions a second, measured; 0: not measured */
+	size_t count;
+	struct cvmm_check checks[64];
+};
+
+/**
+ * Examine this host: /dev/kvm and why it cannot be opened, each capability cvmm uses, and a timed micro guest.
+ * Takes under a second. Returns 0 when the examination was made, whatever it found; a negative errno when it was not.
+ */
+CVMM_API int cvmm_doctor_examine(struct cvmm_doctor *doctor, struct cvmm_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

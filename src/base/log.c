@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "src/base/log.h"
+
+#include <ctype.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <time.h>
+
+enum { LOG_LINE_MAX = 512, GUEST_LINES_PER_SECOND = 10 };
+
+static _Thread_local struct log *thread_log;
+
+struct log *log_use(struct log *log)
+{
+	struct log *before = thread_log;
+	thread_log = log;
+	return before;
+}
+
+static void log_speak(struct log *log, enum cvmm_log_level level, char *line)
+{
+	/* what came from a guest or a file must not steer a terminal */
+	for (unsigned char *c = (unsigned char *)line; *c; c++)
+		if (iscntrl(*c))
+			*c = '?';
+	log->fn(log->opaque, level, line);
+}
+
+static bool log_wants(const struct log *log, enum cvmm_log_level level)
+{
+	return log && log->fn && level <= log->level;
+}
+
+void log_line(enum cvmm_log_level level, const char *fmt, ...)
+{
+	struct log *log = thread_log;
+	if (!log_wants(log, level))
+		return;
+	char line[LOG_LINE_MAX];
+	va_list args;
+	va_start(args, fmt);
+	vsnprintf(line, sizeof(line), fmt, args);
+	va_end(args);
+	log_speak(log, level, line);
+}
+
+/* May a guest's line be spoken this second? Says how many were dropped in seconds before. */
+static bool log_guest_admit(struct log *log, uint32_t *dropped)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	*dropped = 0;
+	if (atomic_exchange(&log->guest_window_s, (uint64_t)now.tv_sec) != (uint64_t)now.tv_sec) {
+		atomic_store(&log->guest_lines, 0);
+		*dropped = (uint32_t)atomic_exchange(&log->guest_dropped, 0);
+	}
+	if (atomic_fetch_add(&log->guest_lines, 1) < GUEST_LINES_PER_SECOND)
+		return true;
+	atomic_fetch_add(&log->guest_dropped, 1);
+	return false;
+}
+
+void log_guest(const char *fmt, ...)
+{
+	struct log *log = thread_log;
+	uint32_t dropped;
+	if (!log_wants(log, CVMM_LOG_DEBUG) || !log_guest_admit(log, &dropped))
+		return;
+	if (dropped)
+		log_line(CVMM_LOG_DEBUG, "guest: %u lines like the next were not shown", dropped);
+	char line[LOG_LINE_MAX];
+	va_list args;
+	va_start(args, fmt);
+	vsnprintf(line, sizeof(line), fmt, args);
+	va_end(args);
+	log_speak(log, CVMM_LOG_DEBUG, line);
+}

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The I/O thread's event loop: file descriptors, timers and calls posted from other threads. Everything runs on the one
+ * thread that turns the loop. Timers may be set, and calls posted, from any thread; the rest belongs to the loop's
+ * thread, or to the thread that sets the VM up before that one runs.
+ *
+ * A source may name a lock (a device's): the loop takes it around the callback, so that device code never has to.
+ * Lock order: a source's lock, then the loop's own.
+ */
+#ifndef CVMM_BASE_LOOP_H
+#define CVMM_BASE_LOOP_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "src/base/error.h"
+
+/* Time, so that tests can replace it by a number. */
+struct clock {
+	uint64_t (*monotonic_ns)(const struct clock *clock);
+	uint64_t (*wall_ns)(const struct clock *clock); /* since 1970 UTC */
+};
+
+extern const struct clock clock_host;
+
+static inline uint64_t clock_monotonic_ns(const struct clock *clock)
+{
+	return clock->monotonic_ns(clock);
+}
+
+static inline uint64_t clock_wall_seconds(const struct clock *clock)
+{
+	return clock->wall_ns(clock) / 1000000000u;
+}
+
+struct loop;
+
+struct loop_fd {
+	int fd; /* not owned */
+	void (*fn)(struct loop_fd *source, uint32_t events); /* EPOLLIN | EPOLLOUT | EPOLLHUP | EPOLLERR */
+	pthread_mutex_t *lock;                               /* not owned; NULL: none */
+	struct loop *loop;                                   /* set while added */
+};
+
+struct loop_timer {
+	struct loop *loop; /* not owned */
+	void (*fn)(struct loop_timer *timer);
+	pthread_mutex_t *lock;   /* not owned; NULL: none */
+	struct loop_timer *next; /* the loop's, by deadline */
+	uint64_t deadline_ns;
+	bool armed;
+};
+
+struct loop_call { /* one posted call; may be posted again once it has run */
+	void (*fn)(struct loop_call *call);
+	struct loop_call *next;
+	bool queued;
+};
+
+/* @clock: not owned. NULL on failure, with @err. */
+struct loop *loop_new(const struct clock *clock, struct cvmm_error *err);
+void loop_free(struct loop *loop);
+
+/* Turn until loop_stop(). */
+void loop_run(struct loop *loop);
+/* Any thread: make loop_run() return once what is ready has been served. */
+void loop_stop(struct loop *loop);
+/* One turn by hand: serve what is ready, waiting at most @timeout_ms for it. Returns how many callbacks ran. */
+int loop_turn(struct loop *loop, int timeout_ms);
+
+/* Watch @source->fd; @events as in epoll, level triggered; 0 parks it. 0 or a negative errno. */
+int loop_fd_add(struct loop *loop, struct loop_fd *source, uint32_t events);
+int loop_fd_change(struct loop_fd *source, uint32_t events);
+void loop_fd_remove(struct loop_fd *source); /* not added: nothing happens */
+
+void loop_timer_init(struct loop_timer *timer, struct loop *loop, pthread_mutex_t *lock,
+                     void (*fn)(struct loop_timer *timer));
+/* Ring once after @delay_ns; setting it again moves it. A timer with a lock is set and cancelled holding that lock;
+ * then the callback surely does not run after a cancel. */
+void loop_timer_set(struct loop_timer *timer, uint64_t delay_ns);
+void loop_timer_cancel(struct loop_timer *timer);
+
+/* Any thread: run @call->fn on the loop's thread; posting what is queued already does nothing more. */
+void loop_post(struct loop *loop, struct loop_call *call);
+
+#endif

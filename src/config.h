@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The description of a machine: what the API, the JSON file and the command line all fill in. One table (config.c)
+ * holds each option's name, type, range, default, help and field.
+ */
+#ifndef CVMM_SRC_CONFIG_H
+#define CVMM_SRC_CONFIG_H
+
+#include <cvmm.h>
+
+enum on_reset { ON_RESET_STOP, ON_RESET_RESTART };
+enum entry_choice { ENTRY_AUTO, ENTRY_LINUX64, ENTRY_PVH };
+
+struct config {
+	char *name;         /* owned strings; NULL: not set */
+	char *kernel;       /* path */
+	char *initrd;       /* path */
+	char *cmdline;      /* appended to the architecture's default */
+	char *cmdline_only; /* replaces it */
+	char *console;      /* stdio, file=PATH, pty, unix=PATH, none, fds (set by API) */
+	uint64_t cpus;
+	uint64_t memory_mib;
+	enum on_reset on_reset;
+	enum entry_choice entry; /* x86_64 ELF kernels: which entry */
+	bool i8042;
+	int kernel_fd, initrd_fd, kvm_fd; /* owned; -1: not given */
+	int console_in_fd, console_out_fd; /* owned; used when console_fds */
+	bool console_fds;
+};
+
+void config_init(struct config *config); /* every option at its default */
+void config_fini(struct config *config);
+int config_copy(struct config *to, const struct config *from, struct cvmm_error *err); /* @to is uninitialised */
+
+int config_set(struct config *config, const char *name, const char *value, struct cvmm_error *err);
+int config_load_file(struct config *config, const char *path, struct cvmm_error *err);
+int config_load_text(struct config *config, const char *text, size_t len, struct cvmm_error *err);
+
+/* What can be known without KVM or the file system: a kernel is given, options do not contradict each other. */
+int config_check(const struct config *config, struct cvmm_error *err);
+
+#endif
