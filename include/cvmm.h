@@ -63,7 +63,8 @@ struct cvmm_option {
 	const char *choices;  /* CHOICE: "a|b|c"; STRING: the forms it takes, for help and completion; else NULL */
 	const char *preset;   /* the default as the user would write it; NULL: none */
 	const char *help;     /* one sentence, no full stop */
-	uint64_t min, max;    /* NUMBER, SIZE: inclusive */
+	uint64_t min, max;    /* NUMBER, SIZE: inclusive; STRING: its length in bytes, max 0: any */
+	size_t field;         /* the library's own: where it keeps the value */
 };
 
 /** The table of options; static. @count receives its length. */
@@ -91,9 +92,16 @@ CVMM_API void cvmm_vm_free(struct cvmm_vm *vm);
 CVMM_API int cvmm_vm_set(struct cvmm_vm *vm, const char *name, const char *value, struct cvmm_error *err);
 
 /**
+ * The value of one option as text that cvmm_vm_set() would take; an option without a value is "".
+ * @buf:   receives the text, cut to @size bytes with its NUL.
+ * Returns the whole text's length, as snprintf() does; -ENOENT: no such option.
+ */
+CVMM_API int cvmm_vm_get(struct cvmm_vm *vm, const char *name, char *buf, size_t size);
+
+/**
  * Set the options named in a JSON object: {"kernel": "bzImage", "cpus": 4, "memory": "1G"}. A "cmdline" array of
- * strings is joined with spaces. Errors name the line, or the key.
- * @path:  the file, or "-" for none: then @text and @len hold it and @path only names it in errors.
+ * strings is joined with spaces. The object is in the file @path, or in the @len bytes at @text. Errors name the line,
+ * or the key.
  * Returns 0; -EINVAL: not JSON, or a wrong key or type; -ERANGE; another negative errno: the file cannot be read;
  * -EALREADY: the VM was created. The VM is unchanged on failure.
  */

@@ -28,13 +28,18 @@ struct config {
 	bool console_fds;
 };
 
-void config_init(struct config *config); /* every option at its default */
+int config_init(struct config *config); /* every option at its default; 0 or -ENOMEM, then it is empty */
 void config_fini(struct config *config);
 int config_copy(struct config *to, const struct config *from, struct cvmm_error *err); /* @to is uninitialised */
 
+/* These leave @config as it was on failure. Messages begin with the option's name: "cpus: expected ...". */
 int config_set(struct config *config, const char *name, const char *value, struct cvmm_error *err);
+int config_set_number(struct config *config, const char *name, uint64_t value, struct cvmm_error *err); /* or MiB */
 int config_load_file(struct config *config, const char *path, struct cvmm_error *err);
 int config_load_text(struct config *config, const char *text, size_t len, struct cvmm_error *err);
+
+/* The value as text, as snprintf() would put it into @buf; -ENOENT: no such option. */
+int config_get(const struct config *config, const char *name, char *buf, size_t size);
 
 /* What can be known without KVM or the file system: a kernel is given, options do not contradict each other. */
 int config_check(const struct config *config, struct cvmm_error *err);
