@@ -47,6 +47,9 @@ int arch_place_initrd(struct vm *vm, struct boot *boot, struct cvmm_error *err);
  * in place already. */
 int arch_boot(struct vm *vm, const struct boot *boot, struct cvmm_error *err);
 
+/* What KVM_IRQ_LINE calls the line of @gsi (src/irq.h). */
+uint32_t arch_irq_line_number(unsigned gsi);
+
 /* Press the power button; any thread. */
 void arch_press_power_button(struct vm *vm);
 

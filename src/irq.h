@@ -6,9 +6,6 @@
 #include "devices/device.h"
 
 struct vm;
-struct irq {
-	int vm_fd; /* not owned */
-};
 
 /* The line of @gsi: on x86_64 an IOAPIC pin, on aarch64 an SPI counted from 0 (INTID - 32). */
 struct irq_line irq_line(struct vm *vm, unsigned gsi);
