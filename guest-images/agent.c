@@ -1,0 +1,594 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * agent.c - /init of the test guests: a static program that says what it finds.
+ *
+ * Orders come from the kernel command line, "cvmm.test=smp,rtc,poweroff", and are carried out in turn; the facts found
+ * go to the console as lines "@@ key value...", for the test outside to judge. The last order says how the guest ends:
+ * poweroff (also when none is given), reset, panic, or button (power off when the power button is pressed). "@@ done"
+ * comes before that. Without cvmm.test= there is a shell on the console, and the guest powers off when it exits or when
+ * the power button is pressed.
+ */
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/input.h>
+#include <linux/rtc.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <time.h>
+#include <unistd.h>
+
+#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+#define BUTTONS_MAX   8
+
+/* One line, in one write: kernel messages may come before or after, not within. */
+__attribute__((format(printf, 1, 2))) static void report(const char *fmt, ...)
+{
+	va_list args;
+
+	fputs("@@ ", stdout);
+	va_start(args, fmt);
+	vprintf(fmt, args);
+	va_end(args);
+	putchar('\n');
+	fflush(stdout);
+}
+
+static double uptime(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_BOOTTIME, &now);
+	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static void sleep_ms(long ms)
+{
+	struct timespec span = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000 };
+
+	nanosleep(&span, NULL);
+}
+
+/* The first line of a file, without the newline; empty if there is none. */
+static void read_line(const char *path, char *line, size_t len)
+{
+	FILE *file = fopen(path, "re");
+
+	line[0] = 0;
+	if (file) {
+		if (!fgets(line, (int)len, file))
+			line[0] = 0;
+		fclose(file);
+	}
+	line[strcspn(line, "\n")] = 0;
+}
+
+static void write_text(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0 || write(fd, text, strlen(text)) < 0)
+		report("error %s: %s", path, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+}
+
+/* ---- setting up ------------------------------------------------------------------------------------------------ */
+
+static void mount_all(void)
+{
+	static const struct {
+		const char *type, *path;
+	} mounts[] = {
+		{ "devtmpfs", "/dev" }, { "proc", "/proc" }, { "sysfs", "/sys" },
+		{ "tmpfs", "/tmp" },    { "tmpfs", "/run" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(mounts); i++)
+		if (mount(mounts[i].type, mounts[i].path, mounts[i].type, 0, NULL) < 0 && errno != EBUSY)
+			report("error mount %s: %s", mounts[i].path, strerror(errno));
+	mkdir("/dev/pts", 0755);
+	mount("devpts", "/dev/pts", "devpts", 0, NULL);
+}
+
+/* The kernel opened /dev/console for us; the device behind it can be a controlling terminal, which that cannot. */
+static void open_console(void)
+{
+	char active[128], path[160];
+	const char *name;
+	int fd;
+
+	read_line("/sys/class/tty/console/active", active, sizeof(active));
+	name = strrchr(active, ' ');
+	snprintf(path, sizeof(path), "/dev/%s", name ? name + 1 : active);
+	fd = open(path, O_RDWR | O_NOCTTY);
+	if (fd < 0)
+		fd = open("/dev/console", O_RDWR | O_NOCTTY);
+	for (int std = 0; fd >= 0 && std < 3; std++)
+		dup2(fd, std);
+	if (fd > 2)
+		close(fd);
+}
+
+static void load_module(const char *name)
+{
+	char path[128];
+	int fd;
+
+	snprintf(path, sizeof(path), "/modules/%s.ko", name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || (syscall(SYS_finit_module, fd, "", 0) < 0 && errno != EEXIST))
+		report("error module %s: %s", name, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+}
+
+/* /modules/GROUP names the modules for one purpose, in the order in which they load. */
+static void load_modules(const char *group)
+{
+	char path[128], name[64];
+	FILE *list;
+
+	snprintf(path, sizeof(path), "/modules/%s", group);
+	list = fopen(path, "re");
+	if (!list) {
+		report("error modules %s: %s", group, strerror(errno));
+		return;
+	}
+	while (fscanf(list, "%63s", name) == 1)
+		load_module(name);
+	fclose(list);
+}
+
+/* ---- what is looked at ----------------------------------------------------------------------------------------- */
+
+/* Whether code really runs on a CPU: go there, stay for a few timer ticks, see that this is the place. */
+static bool visit_cpu(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	if (sched_setaffinity(0, sizeof(set), &set) < 0)
+		return false;
+	sleep_ms(20);
+	return sched_getcpu() == cpu;
+}
+
+static void test_smp(void)
+{
+	int ran = 0;
+	cpu_set_t all;
+
+	sched_getaffinity(0, sizeof(all), &all);
+	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+		if (CPU_ISSET(cpu, &all))
+			ran += visit_cpu(cpu);
+	sched_setaffinity(0, sizeof(all), &all);
+	report("cpus.online %ld", sysconf(_SC_NPROCESSORS_ONLN));
+	report("cpus.ran %d", ran);
+}
+
+/* MemTotal, and what /proc/iomem calls System RAM: all of it, and that at and above 4 GiB. */
+static void test_memory(void)
+{
+	const uint64_t four_gib = 1ULL << 32;
+	unsigned long long start, end, total = 0, high = 0, free_kib = 0;
+	char line[256];
+	FILE *file = fopen("/proc/meminfo", "re");
+
+	if (file && fgets(line, sizeof(line), file) && sscanf(line, "MemTotal: %llu", &free_kib) == 1)
+		report("memory.total_kib %llu", free_kib);
+	if (file)
+		fclose(file);
+	file = fopen("/proc/iomem", "re");
+	while (file && fgets(line, sizeof(line), file)) {
+		if (line[0] == ' ' || !strstr(line, "System RAM") || sscanf(line, "%llx-%llx", &start, &end) != 2)
+			continue;
+		total += end + 1 - start;
+		if (end >= four_gib)
+			high += end + 1 - (start > four_gib ? start : four_gib);
+	}
+	if (file)
+		fclose(file);
+	report("memory.ram_kib %llu", total / 1024);
+	report("memory.above_4g_kib %llu", high / 1024);
+}
+
+static void test_clock(void)
+{
+	char name[64];
+
+	read_line("/sys/devices/system/clocksource/clocksource0/current_clocksource", name, sizeof(name));
+	report("clock.source %s", name);
+	report("clock.wall %lld", (long long)time(NULL));
+	report("clock.uptime %.2f", uptime());
+}
+
+/* Lines of /proc/interrupts under a name that is the same on both architectures: a count for each CPU. */
+static void test_interrupts(void)
+{
+	static const struct {
+		const char *match, *key;
+	} wanted[] = {
+		{ "Local timer interrupts", "timer" },
+		{ "arch_timer", "timer" },
+		{ "ttyS0", "uart" },
+		{ "uart-pl011", "uart" },
+		{ "ERR:", "errors" },
+		{ "Err:", "errors" },
+		{ "MIS:", "missed" },
+	};
+	FILE *file = fopen("/proc/interrupts", "re");
+	char *line = NULL;
+	size_t len = 0;
+
+	while (file && getline(&line, &len, file) > 0) {
+		for (size_t i = 0; i < ARRAY_SIZE(wanted); i++) {
+			const char *counts = strchr(line, ':');
+
+			if (!counts || !strstr(line, wanted[i].match))
+				continue;
+			counts += 1 + strspn(counts + 1, " ");
+			report("interrupts.%s %.*s", wanted[i].key, (int)strspn(counts, "0123456789 "), counts);
+			break;
+		}
+	}
+	free(line);
+	if (file)
+		fclose(file);
+}
+
+static int64_t rtc_seconds(int fd)
+{
+	struct rtc_time now;
+	struct tm tm = { 0 };
+
+	if (ioctl(fd, RTC_RD_TIME, &now) < 0)
+		return -1;
+	tm.tm_sec = now.tm_sec;
+	tm.tm_min = now.tm_min;
+	tm.tm_hour = now.tm_hour;
+	tm.tm_mday = now.tm_mday;
+	tm.tm_mon = now.tm_mon;
+	tm.tm_year = now.tm_year;
+	return timegm(&tm);
+}
+
+/* Ask for an alarm in two seconds and wait for its interrupt; reports how long it took. */
+static void rtc_alarm(int fd, int64_t now)
+{
+	time_t at = (time_t)now + 2;
+	struct rtc_wkalrm alarm = { .enabled = 1 };
+	struct pollfd ready = { .fd = fd, .events = POLLIN };
+	unsigned long data;
+	double start = uptime();
+	struct tm tm;
+
+	gmtime_r(&at, &tm);
+	alarm.time = (struct rtc_time){ .tm_sec = tm.tm_sec,
+					.tm_min = tm.tm_min,
+					.tm_hour = tm.tm_hour,
+					.tm_mday = tm.tm_mday,
+					.tm_mon = tm.tm_mon,
+					.tm_year = tm.tm_year };
+	if (ioctl(fd, RTC_WKALM_SET, &alarm) < 0)
+		report("rtc.alarm error %s", strerror(errno));
+	else if (poll(&ready, 1, 15000) != 1 || read(fd, &data, sizeof(data)) != sizeof(data))
+		report("rtc.alarm missing");
+	else
+		report("rtc.alarm %.2f", uptime() - start);
+}
+
+static void test_rtc(void)
+{
+	int fd = open("/dev/rtc0", O_RDONLY | O_CLOEXEC);
+	int64_t now;
+
+	if (fd < 0) {
+		report("rtc none");
+		return;
+	}
+	now = rtc_seconds(fd);
+	report("rtc.time %lld", (long long)now);
+	if (now >= 0)
+		rtc_alarm(fd, now);
+	close(fd);
+}
+
+static uint32_t crc32(const char *data, size_t len)
+{
+	uint32_t crc = ~0U;
+
+	while (len--) {
+		crc ^= (unsigned char)*data++;
+		for (int bit = 0; bit < 8; bit++)
+			crc = crc >> 1 ^ (crc & 1 ? 0xedb88320U : 0);
+	}
+	return ~crc;
+}
+
+/* Answer each line with its length and CRC-32, until one that is only a full stop. */
+static void test_echo(void)
+{
+	struct termios tio;
+	char *line = NULL;
+	size_t size = 0;
+	ssize_t len;
+	int lines = 0;
+
+	tcgetattr(0, &tio);
+	tio.c_lflag &= ~(tcflag_t)(ECHO | ISIG);
+	tcsetattr(0, TCSANOW, &tio);
+	report("echo.ready");
+	while ((len = getline(&line, &size, stdin)) > 0) {
+		if (line[len - 1] == '\n')
+			line[--len] = 0;
+		if (!strcmp(line, "."))
+			break;
+		report("echo %zd %08x", len, crc32(line, (size_t)len));
+		lines++;
+	}
+	report("echo.lines %d", lines);
+	free(line);
+}
+
+/* Kernel messages of level warning and worse, and those that speak of trouble at any level. */
+static bool dmesg_is_bad(unsigned level, const char *text)
+{
+	static const char *const words[] = { "WARNING:", "BUG:",        "nhandled",  "Call Trace",  "Call trace",
+					     "Oops",     "soft lockup", "rcu_sched", "rcu_preempt", "nobody cared" };
+
+	if (level <= 4)
+		return true;
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
+		if (strstr(text, words[i]))
+			return true;
+	return false;
+}
+
+/* /dev/kmsg, Documentation/ABI/testing/dev-kmsg: "priority,sequence,time,flags;text", a read a record. */
+static void test_dmesg(void)
+{
+	int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	char record[8192];
+	int records = 0, bad = 0;
+	ssize_t len;
+
+	while (fd >= 0 && ((len = read(fd, record, sizeof(record) - 1)) > 0 || errno == EPIPE)) {
+		char *text = len > 0 ? memchr(record, ';', (size_t)len) : NULL;
+
+		if (!text)
+			continue;
+		record[len] = 0;
+		text[strcspn(text, "\n")] = 0;
+		records++;
+		if (dmesg_is_bad((unsigned)strtoul(record, NULL, 10) & 7, text + 1)) {
+			report("dmesg %s", text + 1);
+			bad++;
+		}
+	}
+	if (fd >= 0)
+		close(fd);
+	report("dmesg.records %d", records);
+	report("dmesg.bad %d", bad);
+}
+
+/* ---- how it ends ----------------------------------------------------------------------------------------------- */
+
+static void __attribute__((noreturn)) finish(int how)
+{
+	sync();
+	tcdrain(1);
+	reboot(how);
+	report("error reboot: %s", strerror(errno));
+	for (;;)
+		pause();
+}
+
+static void end_poweroff(void)
+{
+	report("done");
+	finish(RB_POWER_OFF);
+}
+
+static void end_reset(void)
+{
+	report("done");
+	finish(RB_AUTOBOOT);
+}
+
+static void end_panic(void)
+{
+	report("done");
+	tcdrain(1);
+	write_text("/proc/sysrq-trigger", "c");
+}
+
+/* Open what may be a power button: every input device, since only the press tells. Returns how many. */
+static int buttons_open(struct pollfd *buttons)
+{
+	DIR *dir;
+	int count = 0;
+
+	load_modules("button");
+	dir = opendir("/dev/input");
+	for (struct dirent *entry; dir && count < BUTTONS_MAX && (entry = readdir(dir));) {
+		char path[300];
+
+		if (strncmp(entry->d_name, "event", 5))
+			continue;
+		snprintf(path, sizeof(path), "/dev/input/%s", entry->d_name);
+		buttons[count].events = POLLIN;
+		buttons[count].fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+		count += buttons[count].fd >= 0;
+	}
+	if (dir)
+		closedir(dir);
+	return count;
+}
+
+static bool button_pressed(const struct pollfd *buttons, int count)
+{
+	struct input_event event;
+
+	for (int i = 0; i < count; i++)
+		while (read(buttons[i].fd, &event, sizeof(event)) == sizeof(event))
+			if (event.type == EV_KEY && event.code == KEY_POWER && event.value)
+				return true;
+	return false;
+}
+
+static void end_button(void)
+{
+	struct pollfd buttons[BUTTONS_MAX];
+	int count = buttons_open(buttons);
+
+	report("button.ready %d", count);
+	while (count && !button_pressed(buttons, count))
+		poll(buttons, (nfds_t)count, -1);
+	if (count)
+		report("button.pressed");
+	end_poweroff();
+}
+
+/* ---- the shell ------------------------------------------------------------------------------------------------- */
+
+static pid_t spawn_shell(void)
+{
+	static char *const argv[] = { "-sh", NULL };
+	static char *const envp[] = { "HOME=/root", "PATH=/bin", "TERM=linux", "PS1=\\w # ", NULL };
+	pid_t pid = fork();
+	sigset_t none;
+
+	if (pid)
+		return pid;
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	setsid();
+	ioctl(0, TIOCSCTTY, 1);
+	if (chdir("/root") < 0)
+		report("error /root: %s", strerror(errno));
+	execve("/bin/sh", argv, envp);
+	report("error /bin/sh: %s", strerror(errno));
+	_exit(127);
+}
+
+static void install_busybox(void)
+{
+	pid_t pid = fork();
+
+	if (!pid) {
+		execl("/bin/busybox", "busybox", "--install", "-s", "/bin", (char *)NULL);
+		_exit(127);
+	}
+	waitpid(pid, NULL, 0);
+}
+
+/* Collect children, as process 1 must; says whether the shell was among them. */
+static bool shell_ended(pid_t shell)
+{
+	bool ended = false;
+
+	for (pid_t pid; (pid = waitpid(-1, NULL, WNOHANG)) > 0;)
+		ended |= pid == shell;
+	return ended;
+}
+
+static void run_shell(void)
+{
+	struct pollfd fds[1 + BUTTONS_MAX];
+	int buttons = buttons_open(fds + 1);
+	struct signalfd_siginfo info;
+	struct utsname uts;
+	sigset_t child;
+	pid_t shell;
+
+	install_busybox();
+	uname(&uts);
+	printf("\nLinux %s (%s), %ld CPU(s), up %.1f s. The guest powers off when the shell exits.\n", uts.release,
+	       uts.machine, sysconf(_SC_NPROCESSORS_ONLN), uptime());
+	fflush(stdout);
+	sigemptyset(&child);
+	sigaddset(&child, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &child, NULL);
+	fds[0] = (struct pollfd){ .fd = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK), .events = POLLIN };
+	shell = spawn_shell();
+	while (!shell_ended(shell) && !button_pressed(fds + 1, buttons)) {
+		poll(fds, (nfds_t)(1 + buttons), -1);
+		while (read(fds[0].fd, &info, sizeof(info)) > 0)
+			continue;
+	}
+	finish(RB_POWER_OFF);
+}
+
+/* ---- orders ---------------------------------------------------------------------------------------------------- */
+
+static void carry_out(const char *order)
+{
+	static const struct {
+		const char *name;
+		void (*run)(void);
+	} orders[] = {
+		{ "smp", test_smp },      { "memory", test_memory },
+		{ "clock", test_clock },  { "interrupts", test_interrupts },
+		{ "rtc", test_rtc },      { "echo", test_echo },
+		{ "dmesg", test_dmesg },  { "poweroff", end_poweroff },
+		{ "reset", end_reset },   { "panic", end_panic },
+		{ "button", end_button },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(orders); i++) {
+		if (!strcmp(order, orders[i].name)) {
+			orders[i].run();
+			return;
+		}
+	}
+	report("error unknown order %s", order);
+}
+
+/* The value of a "key=value" word of the kernel command line, in place; NULL if there is none. */
+static char *find_option(char *cmdline, const char *key)
+{
+	for (char *save, *word = strtok_r(cmdline, " \t\n", &save); word; word = strtok_r(NULL, " \t\n", &save))
+		if (!strncmp(word, key, strlen(key)))
+			return word + strlen(key);
+	return NULL;
+}
+
+int main(void)
+{
+	static char cmdline[4096];
+	struct utsname uts;
+	char *list, *save;
+
+	mount_all();
+	open_console();
+	read_line("/proc/cmdline", cmdline, sizeof(cmdline));
+	list = find_option(cmdline, "cvmm.test=");
+	if (!list)
+		run_shell();
+	uname(&uts);
+	report("agent %s %s", uts.machine, uts.release);
+	for (char *order = strtok_r(list, ",", &save); order; order = strtok_r(NULL, ",", &save))
+		carry_out(order);
+	end_poweroff();
+	return 0;
+}
