@@ -32,6 +32,27 @@ static inline void irq_pulse(const struct irq_line *line)
 	irq_set(line, false);
 }
 
+/* A level-triggered line with the level it has. Every irq_set() is a system call, so only changes are passed on. */
+struct irq_level {
+	struct irq_line line;
+	bool high;
+};
+
+static inline void irq_level_set(struct irq_level *irq, bool high)
+{
+	if (irq->high == high)
+		return;
+	irq->high = high;
+	irq_set(&irq->line, high);
+}
+
+/* The same after a load, when what is at the line's other end may not have the level that we remember. */
+static inline void irq_level_sync(struct irq_level *irq, bool high)
+{
+	irq->high = high;
+	irq_set(&irq->line, high);
+}
+
 /* What a device may ask of the machine it sits in; held by value. Called with dev->lock held, from any thread. */
 enum machine_request { MACHINE_POWER_OFF, MACHINE_RESET };
 struct machine_line {
