@@ -29,6 +29,8 @@ void acpi_regs_press_power_button(struct device *dev);
  * and the reset line. @irq: keyboard, IRQ 1. NULL: no memory. */
 enum { I8042_WINDOW = 5 };
 struct device *i8042_new(struct irq_line irq, struct machine_line machine);
+/* Type Ctrl-Alt-Del: any thread; takes the device's lock. False: the guest does not listen to the keyboard. */
+bool i8042_ctrl_alt_del(struct device *dev);
 
 /* What is left of the reset ports where there is no i8042: command 0xfe to port 0x64 (offset 0 of a one-byte window). */
 struct device *reset_port_new(struct machine_line machine);
