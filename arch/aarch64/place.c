@@ -11,17 +11,17 @@ int place(const struct place_request *want, struct placement *at, struct cvmm_er
 {
 	uint64_t kernel_end, end; /* counted from the start of RAM, as all offsets here */
 	if (__builtin_add_overflow(want->text_offset, want->kernel_len, &kernel_end) || kernel_end > WINDOW)
-		return err_set(err, -EINVAL, "kernel of 0x%" PRIx64 " bytes at offset 0x%" PRIx64 " fits in no memory",
+		return err_set(err, -EINVAL, "0x%" PRIx64 " bytes at offset 0x%" PRIx64 " fit in no memory",
 		               want->kernel_len, want->text_offset);
 	uint64_t fdt = align_up(kernel_end, BLOCK);
 	uint64_t initrd = fdt + FDT_ROOM;
 	if (__builtin_add_overflow(initrd, want->initrd_len, &end) || end > WINDOW)
-		return err_set(err, -EINVAL, "initrd of %" PRIu64 " MiB: it must lie within 32 GiB of the kernel",
+		return err_set(err, -EINVAL, "%" PRIu64 " MiB do not fit in the 32 GiB that the kernel reaches",
 		               want->initrd_len / MIB);
 	end = align_up(end, PAGE);
 	if (end > want->ram_size)
-		return err_set(err, -ENOMEM, "%s %" PRIu64 " MiB of memory, the guest has %" PRIu64 " MiB",
-		               want->initrd_len ? "kernel and initrd need" : "kernel needs", align_up(end, MIB) / MIB,
+		return err_set(err, -ENOMEM, "needs %" PRIu64 " MiB of memory%s, the guest has %" PRIu64 " MiB",
+		               align_up(end, MIB) / MIB, want->initrd_len ? " together with the kernel" : "",
 		               want->ram_size / MIB);
 	at->kernel = want->ram_gpa + want->text_offset;
 	at->fdt = want->ram_gpa + fdt;

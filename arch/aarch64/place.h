@@ -24,7 +24,8 @@ struct placement {
 	uint64_t kernel, fdt, initrd; /* gpa; initrd 0: none */
 };
 
-/* -EINVAL: an image that fits nowhere; -ENOMEM: too little RAM, and @err says how much would do. */
+/* -EINVAL: an image that fits nowhere; -ENOMEM: too little RAM, and @err says how much would do. The caller puts the
+ * file's name in front: the kernel's, or the initrd's if there is one. */
 int place(const struct place_request *want, struct placement *at, struct cvmm_error *err);
 
 #endif

@@ -126,15 +126,15 @@ static const struct named_reg state_regs[] = {
 
 enum { REGS_A_LINE = 4 };
 
-/* Append one register, the @nth of its block. */
+/* Append one register, the @nth of its block: to the line, or on a new one. */
 static size_t describe_reg(struct vcpu *vcpu, const struct named_reg *reg, unsigned nth, char *buf, size_t size,
                            size_t len)
 {
 	uint64_t value;
-	const char *end = nth % REGS_A_LINE == REGS_A_LINE - 1 ? "\n" : "  ";
-	int n = get_reg(vcpu, reg->id, &value) < 0
-	                ? snprintf(buf + len, size - len, "%6s ????????????????%s", reg->name, end)
-	                : snprintf(buf + len, size - len, "%6s %016" PRIx64 "%s", reg->name, value, end);
+	const char *lead = nth % REGS_A_LINE ? "  " : len ? "\n" : "";
+	int n = get_reg(vcpu, reg->id, &value) < 0 ?
+	                snprintf(buf + len, size - len, "%s%6s ????????????????", lead, reg->name) :
+	                snprintf(buf + len, size - len, "%s%6s %016" PRIx64, lead, reg->name, value);
 	return MIN(len + (size_t)MAX(n, 0), size - 1);
 }
 
@@ -143,11 +143,9 @@ size_t arch_vcpu_describe(struct vcpu *vcpu, char *buf, size_t size)
 	size_t len = 0;
 	if (!size)
 		return 0;
-	buf[0] = '\0';
 	for (unsigned i = 0; i < ARRAY_SIZE(state_regs); i++)
 		len = describe_reg(vcpu, &state_regs[i], i, buf, size, len);
-	len = MIN(len + (size_t)snprintf(buf + len, size - len, "\n"), size - 1);
-	for (unsigned i = 0; i <= 30; i++) {
+	for (unsigned i = 0; i < 31; i++) {
 		char name[8];
 		snprintf(name, sizeof(name), "X%u", i);
 		len = describe_reg(vcpu, &(struct named_reg){ name, X_REG(i) }, i, buf, size, len);

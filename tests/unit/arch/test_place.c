@@ -53,7 +53,7 @@ static void test_exact_fit(void **state)
 	assert_true(at.initrd + initrd <= want.ram_gpa + want.ram_size);
 	want.ram_size -= 4096;
 	assert_int_equal(place(&want, &at, &err), -ENOMEM);
-	assert_string_equal(err.msg, "kernel and initrd need 41 MiB of memory, the guest has 40 MiB");
+	assert_string_equal(err.msg, "needs 41 MiB of memory together with the kernel, the guest has 40 MiB");
 }
 
 static void test_kernel_alone_too_large(void **state)
@@ -62,7 +62,7 @@ static void test_kernel_alone_too_large(void **state)
 	struct placement at;
 	struct cvmm_error err;
 	assert_int_equal(place(&want, &at, &err), -ENOMEM);
-	assert_non_null(strstr(err.msg, "kernel needs 38 MiB"));
+	assert_non_null(strstr(err.msg, "needs 38 MiB of memory, the guest"));
 }
 
 /* The kernel reaches an initrd only in the 32 GiB from the kernel's 1 GiB block on. */
