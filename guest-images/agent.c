@@ -36,7 +36,7 @@
 #include <unistd.h>
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
-#define BUTTONS_MAX   8
+#define BUTTONS_MAX 8
 
 /* One line, in one write: kernel messages may come before or after, not within. */
 __attribute__((format(printf, 1, 2))) static void report(const char *fmt, ...)
@@ -222,6 +222,21 @@ static void test_clock(void)
 	report("clock.uptime %.2f", uptime());
 }
 
+/* The numbers at the start of a text, each once more as " N". */
+static void numbers(const char *text, char *out, size_t len)
+{
+	size_t at = 0;
+
+	out[0] = 0;
+	for (char *end; at < len; text = end) {
+		unsigned long long number = strtoull(text, &end, 10);
+
+		if (end == text)
+			break;
+		at += (size_t)snprintf(out + at, len - at, " %llu", number);
+	}
+}
+
 /* Lines of /proc/interrupts under a name that is the same on both architectures: a count for each CPU. */
 static void test_interrupts(void)
 {
@@ -237,17 +252,17 @@ static void test_interrupts(void)
 		{ "MIS:", "missed" },
 	};
 	FILE *file = fopen("/proc/interrupts", "re");
-	char *line = NULL;
+	char *line = NULL, counts[4096];
 	size_t len = 0;
 
 	while (file && getline(&line, &len, file) > 0) {
-		for (size_t i = 0; i < ARRAY_SIZE(wanted); i++) {
-			const char *counts = strchr(line, ':');
+		const char *colon = strchr(line, ':');
 
-			if (!counts || !strstr(line, wanted[i].match))
+		for (size_t i = 0; colon && i < ARRAY_SIZE(wanted); i++) {
+			if (!strstr(line, wanted[i].match))
 				continue;
-			counts += 1 + strspn(counts + 1, " ");
-			report("interrupts.%s %.*s", wanted[i].key, (int)strspn(counts, "0123456789 "), counts);
+			numbers(colon + 1, counts, sizeof(counts));
+			report("interrupts.%s%s", wanted[i].key, counts);
 			break;
 		}
 	}
@@ -284,11 +299,11 @@ static void rtc_alarm(int fd, int64_t now)
 
 	gmtime_r(&at, &tm);
 	alarm.time = (struct rtc_time){ .tm_sec = tm.tm_sec,
-					.tm_min = tm.tm_min,
-					.tm_hour = tm.tm_hour,
-					.tm_mday = tm.tm_mday,
-					.tm_mon = tm.tm_mon,
-					.tm_year = tm.tm_year };
+		                        .tm_min = tm.tm_min,
+		                        .tm_hour = tm.tm_hour,
+		                        .tm_mday = tm.tm_mday,
+		                        .tm_mon = tm.tm_mon,
+		                        .tm_year = tm.tm_year };
 	if (ioctl(fd, RTC_WKALM_SET, &alarm) < 0)
 		report("rtc.alarm error %s", strerror(errno));
 	else if (poll(&ready, 1, 15000) != 1 || read(fd, &data, sizeof(data)) != sizeof(data))
@@ -353,8 +368,10 @@ static void test_echo(void)
 /* Kernel messages of level warning and worse, and those that speak of trouble at any level. */
 static bool dmesg_is_bad(unsigned level, const char *text)
 {
-	static const char *const words[] = { "WARNING:", "BUG:",        "nhandled",  "Call Trace",  "Call trace",
-					     "Oops",     "soft lockup", "rcu_sched", "rcu_preempt", "nobody cared" };
+	static const char *const words[] = { "WARNING:",    "BUG:",          "nhandled",
+		                             "Call Trace",  "Call trace",    "Oops",
+		                             "soft lockup", "stalls on CPU", "self-detected stall",
+		                             "nobody cared" };
 
 	if (level <= 4)
 		return true;
