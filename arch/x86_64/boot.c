@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+/* A kernel into guest memory, with all that it is handed, and the boot vCPU set on its entry. */
+#include "arch/x86_64/machine.h"
+
+#include <errno.h>
+#include <sys/random.h>
+
+#include "arch/arch.h"
+#include "arch/x86_64/layout.h"
+#include "arch/x86_64/linux_boot.h"
+#include "arch/x86_64/place.h"
+
+int arch_place_initrd(struct vm *vm, struct boot *boot, struct cvmm_error *err)
+{
+	return place_initrd(boot->kernel, guest_memory_size(&vm->mem), boot->initrd_len, &boot->initrd_gpa, err);
+}
+
+/* Fresh guest memory is zero: what lies between file_len and mem_len needs nothing. */
+static int load_segments(struct vm *vm, const struct kernel_image *kernel, uint64_t load, struct cvmm_error *err)
+{
+	for (unsigned i = 0; i < kernel->segment_count; i++) {
+		const struct kernel_segment *seg = &kernel->segments[i];
+		int ret = seg->file_len ? guest_write(&vm->mem, load + seg->gpa, seg->data, seg->file_len) : 0;
+		if (ret < 0)
+			return err_set(err, ret, "segment %u lies outside guest memory", i);
+	}
+	return 0;
+}
+
+/* What the kernel takes without cutting: its own word for it, or Linux's COMMAND_LINE_SIZE less the NUL. */
+static size_t cmdline_max(const struct kernel_image *kernel)
+{
+	size_t max = kernel->format == KERNEL_BZIMAGE && kernel->cmdline_size ? kernel->cmdline_size : 2047;
+	return MIN(max, (size_t)CMDLINE_MAX - 1);
+}
+
+static int load_cmdline(struct vm *vm, const struct boot *boot, struct cvmm_error *err)
+{
+	size_t len = strlen(boot->cmdline), max = cmdline_max(boot->kernel);
+	if (len > max)
+		return err_set(err, -EINVAL, "cmdline: %zu bytes, this kernel takes at most %zu", len, max);
+	int ret = guest_write(&vm->mem, CMDLINE_GPA, boot->cmdline, len + 1);
+	return ret < 0 ? err_set(err, ret, "cmdline: no memory for it") : 0;
+}
+
+static int load_acpi(struct vm *vm, struct cvmm_error *err)
+{
+	const struct acpi_machine machine = {
+		.cpus = vm->vcpu_count,
+		.lapic = LAPIC_BASE,
+		.ioapic = IOAPIC_BASE,
+		.devices = vm->arch->acpi,
+		.device_count = vm->arch->acpi_count,
+	};
+	uint8_t *tables = guest_at(&vm->mem, ACPI_GPA, ACPI_SIZE);
+	int ret = tables ? acpi_build(&machine, ACPI_GPA, tables, ACPI_SIZE) : -EFAULT;
+	return ret < 0 ? err_set(err, ret, "ACPI tables: no room") : 0;
+}
+
+/* A seed for the guest's random numbers, in the one setup_data node. */
+static int load_setup_data(struct vm *vm, struct cvmm_error *err)
+{
+	uint8_t seed[RNG_SEED_LEN], node[RNG_NODE_LEN];
+	if (getrandom(seed, sizeof(seed), 0) != sizeof(seed))
+		return err_set(err, -errno, "getrandom: %m");
+	setup_data_rng(node, seed);
+	explicit_bzero(seed, sizeof(seed));
+	int ret = guest_write(&vm->mem, SETUP_DATA_GPA, node, sizeof(node));
+	explicit_bzero(node, sizeof(node));
+	return ret < 0 ? err_set(err, ret, "setup data: no memory for it") : 0;
+}
+
+static int enter_linux64(struct vm *vm, struct linux_boot *linux_boot, uint64_t entry, struct cvmm_error *err)
+{
+	int ret = load_setup_data(vm, err);
+	if (ret)
+		return ret;
+	linux_boot->setup_data_gpa = SETUP_DATA_GPA;
+	uint8_t *page = guest_at(&vm->mem, ZERO_PAGE_GPA, ZERO_PAGE_SIZE);
+	if (!page)
+		return err_set(err, -EFAULT, "zero page: no memory for it");
+	zero_page_build(page, linux_boot);
+	return cpu_enter_long(&vm->vcpus[0], entry, ZERO_PAGE_GPA, err);
+}
+
+static int enter_pvh(struct vm *vm, const struct linux_boot *linux_boot, uint32_t entry, struct cvmm_error *err)
+{
+	const struct pvh_gpas at = { .module = PVH_MODULE_GPA, .map = ZERO_PAGE_GPA };
+	uint8_t *start = guest_at(&vm->mem, PVH_START_GPA, PVH_START_LEN);
+	uint8_t *module = guest_at(&vm->mem, PVH_MODULE_GPA, PVH_MODULE_LEN);
+	uint8_t *map = guest_at(&vm->mem, ZERO_PAGE_GPA, E820_MAX * PVH_MAP_ENTRY_LEN);
+	if (!start || !module || !map)
+		return err_set(err, -EFAULT, "PVH start info: no memory for it");
+	pvh_start_build(start, linux_boot, &at);
+	pvh_module_build(module, linux_boot);
+	pvh_map_build(map, linux_boot->map);
+	return cpu_enter_pvh(&vm->vcpus[0], entry, PVH_START_GPA, err);
+}
+
+/* Which entry: -EINVAL if this kernel has not the one asked for. */
+static int wants_pvh(const struct kernel_image *kernel, enum entry_choice choice, struct cvmm_error *err)
+{
+	bool has_pvh = kernel->format == KERNEL_ELF && kernel->has_pvh;
+	if (choice == ENTRY_PVH && !has_pvh)
+		return err_set(err, -EINVAL, "entry: this kernel has no PVH entry; an ELF vmlinux with PVH support has");
+	return has_pvh && choice != ENTRY_LINUX64;
+}
+
+/* Everything but the entry itself. */
+static int load_all(struct vm *vm, const struct boot *boot, uint64_t load, struct cvmm_error *err)
+{
+	int ret = load_segments(vm, boot->kernel, load, err);
+	if (!ret)
+		ret = load_cmdline(vm, boot, err);
+	return ret ? ret : load_acpi(vm, err);
+}
+
+int arch_boot(struct vm *vm, const struct boot *boot, struct cvmm_error *err)
+{
+	const struct kernel_image *kernel = boot->kernel;
+	struct place place;
+	int pvh = wants_pvh(kernel, vm->config->entry, err);
+	int ret = pvh < 0 ? pvh : place_kernel(kernel, guest_memory_size(&vm->mem), &place, err);
+	if (!ret)
+		ret = load_all(vm, boot, place.load, err);
+	if (ret)
+		return ret;
+	struct e820 map;
+	e820_build(&map, guest_memory_size(&vm->mem));
+	struct linux_boot linux_boot = {
+		.setup_header = kernel->setup_header,
+		.setup_header_len = kernel->setup_header_len,
+		.cmdline_gpa = CMDLINE_GPA,
+		.cmdline_len = strlen(boot->cmdline),
+		.initrd_gpa = boot->initrd_gpa,
+		.initrd_len = boot->initrd_len,
+		.rsdp_gpa = ACPI_GPA,
+		.map = &map,
+	};
+	return pvh ? enter_pvh(vm, &linux_boot, kernel->pvh_entry, err)
+	           : enter_linux64(vm, &linux_boot, place.load + kernel->entry, err);
+}
