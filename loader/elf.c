@@ -28,7 +28,7 @@ bool elf_match(const uint8_t *data, size_t len)
 static int truncated(size_t len, uint64_t needed, struct cvmm_error *err)
 {
 	return err_set(err, -ENOEXEC, "truncated ELF vmlinux: %zu bytes are there, %llu were expected", len,
-		       (unsigned long long)needed);
+	               (unsigned long long)needed);
 }
 
 /* The file header and the table of program headers lie inside the file, and entries have the size that we know. */
@@ -39,12 +39,12 @@ static int check_header(const uint8_t *data, size_t len, Elf64_Ehdr *ehdr, struc
 	memcpy(ehdr, data, sizeof(*ehdr)); /* little endian, as are all our hosts */
 	if (ehdr->e_phnum == 0 || ehdr->e_phnum > PHDRS_MAX || ehdr->e_phentsize != sizeof(Elf64_Phdr))
 		return err_set(err, -ENOEXEC,
-			       "corrupt ELF vmlinux: %u program headers of %u bytes, expected 1 to %d of %zu",
-			       ehdr->e_phnum, ehdr->e_phentsize, PHDRS_MAX, sizeof(Elf64_Phdr));
+		               "corrupt ELF vmlinux: %u program headers of %u bytes, expected 1 to %d of %zu",
+		               ehdr->e_phnum, ehdr->e_phentsize, PHDRS_MAX, sizeof(Elf64_Phdr));
 	uint64_t table_len = ehdr->e_phnum * sizeof(Elf64_Phdr), end;
 	if (__builtin_add_overflow(ehdr->e_phoff, table_len, &end))
 		return err_set(err, -ENOEXEC, "corrupt ELF vmlinux: program headers at offset 0x%llx",
-			       (unsigned long long)ehdr->e_phoff);
+		               (unsigned long long)ehdr->e_phoff);
 	return end > len ? truncated(len, end, err) : 0;
 }
 
@@ -65,8 +65,8 @@ static int check_length(const uint8_t *data, size_t len, const Elf64_Ehdr *ehdr,
 			continue;
 		if (__builtin_add_overflow(phdr.p_offset, phdr.p_filesz, &end))
 			return err_set(err, -ENOEXEC,
-				       "corrupt ELF vmlinux: segment %u is 0x%llx bytes at file offset 0x%llx", i,
-				       (unsigned long long)phdr.p_filesz, (unsigned long long)phdr.p_offset);
+			               "corrupt ELF vmlinux: segment %u is 0x%llx bytes at file offset 0x%llx", i,
+			               (unsigned long long)phdr.p_filesz, (unsigned long long)phdr.p_offset);
 		needed = MAX(needed, end);
 	}
 	return needed > len ? truncated(len, needed, err) : 0;
@@ -82,23 +82,23 @@ static int check_memory(const Elf64_Phdr *phdr, unsigned i, const struct kernel_
 {
 	if (phdr->p_memsz < phdr->p_filesz)
 		return err_set(err, -ENOEXEC,
-			       "corrupt ELF vmlinux: segment %u has 0x%llx bytes in the file, 0x%llx in memory", i,
-			       (unsigned long long)phdr->p_filesz, (unsigned long long)phdr->p_memsz);
+		               "corrupt ELF vmlinux: segment %u has 0x%llx bytes in the file, 0x%llx in memory", i,
+		               (unsigned long long)phdr->p_filesz, (unsigned long long)phdr->p_memsz);
 	if (!range_inside(phdr->p_paddr, phdr->p_memsz, KERNEL_GPA_END))
 		return err_set(err, -ENOEXEC,
-			       "corrupt ELF vmlinux: segment %u is 0x%llx bytes at physical address 0x%llx", i,
-			       (unsigned long long)phdr->p_memsz, (unsigned long long)phdr->p_paddr);
+		               "corrupt ELF vmlinux: segment %u is 0x%llx bytes at physical address 0x%llx", i,
+		               (unsigned long long)phdr->p_memsz, (unsigned long long)phdr->p_paddr);
 	const struct kernel_segment new = { .gpa = phdr->p_paddr, .mem_len = phdr->p_memsz };
 	for (unsigned s = 0; s < image->segment_count; s++)
 		if (overlaps(&image->segments[s], &new))
 			return err_set(err, -ENOEXEC,
-				       "corrupt ELF vmlinux: segment %u at 0x%llx overlaps one at 0x%llx", i,
-				       (unsigned long long)new.gpa, (unsigned long long)image->segments[s].gpa);
+			               "corrupt ELF vmlinux: segment %u at 0x%llx overlaps one at 0x%llx", i,
+			               (unsigned long long)new.gpa, (unsigned long long)image->segments[s].gpa);
 	return 0;
 }
 
 static int add_segment(const uint8_t *data, const Elf64_Phdr *phdr, unsigned i, struct kernel_image *image,
-		       struct cvmm_error *err)
+                       struct cvmm_error *err)
 {
 	int ret = check_memory(phdr, i, image, err);
 	if (ret < 0 || phdr->p_memsz == 0)
@@ -114,44 +114,32 @@ static int add_segment(const uint8_t *data, const Elf64_Phdr *phdr, unsigned i, 
 	return 0;
 }
 
-/* @len rounded up to @align and taken off @left; false: there is not as much. The last note may lack its padding. */
-static bool take(size_t *left, size_t len, size_t align)
-{
-	if (len > *left)
-		return false;
-	size_t padding = -len & (align - 1);
-	*left -= len + MIN(padding, *left - len);
-	return true;
-}
-
 /*
- * Look for the PVH entry in notes whose names and descriptors are padded to @align. Notes that make no sense end the
- * search: a kernel boots well without them.
+ * Look for the PVH entry in notes whose descriptors and successors are aligned to @align. Notes that make no sense end
+ * the search: a kernel boots well without them.
  */
-static bool find_pvh_note(const uint8_t *notes, size_t len, size_t align, uint64_t *entry)
+static bool find_pvh_note(const uint8_t *notes, size_t len, uint64_t align, uint64_t *entry)
 {
-	size_t left = len;
-	while (left >= sizeof(Elf64_Nhdr)) {
-		Elf64_Nhdr nhdr;
-		memcpy(&nhdr, notes + len - left, sizeof(nhdr));
-		left -= sizeof(nhdr);
-		const uint8_t *name = notes + len - left;
-		if (!take(&left, nhdr.n_namesz, align))
+	Elf64_Nhdr nhdr;
+	uint64_t name, desc;
+	for (uint64_t at = 0; range_inside(at, sizeof(nhdr), len); at = align_up(desc + nhdr.n_descsz, align)) {
+		memcpy(&nhdr, notes + at, sizeof(nhdr));
+		name = at + sizeof(nhdr);
+		desc = align_up(name + nhdr.n_namesz, align); /* lengths are of 32 bits: nothing wraps */
+		if (!range_inside(name, nhdr.n_namesz, len) || !range_inside(desc, nhdr.n_descsz, len))
 			return false;
-		const uint8_t *desc = notes + len - left;
-		if (!take(&left, nhdr.n_descsz, align))
-			return false;
-		if (nhdr.n_type != XEN_ELFNOTE_PHYS32_ENTRY || nhdr.n_namesz != 4 || memcmp(name, "Xen", 4) != 0)
+		if (nhdr.n_type != XEN_ELFNOTE_PHYS32_ENTRY || nhdr.n_namesz != 4 ||
+		    memcmp(notes + name, "Xen", 4) != 0)
 			continue;
 		if (nhdr.n_descsz != 4 && nhdr.n_descsz != 8) /* 32 or 64 bits, as its assembler chose */
 			return false;
-		*entry = nhdr.n_descsz == 4 ? load_le32(desc) : load_le64(desc);
+		*entry = nhdr.n_descsz == 4 ? load_le32(notes + desc) : load_le64(notes + desc);
 		return true;
 	}
 	return false;
 }
 
-/* The gABI pads 64-bit notes to 8, everybody else to 4, and p_align is no sure sign of either: try both. */
+/* The gABI aligns 64-bit notes to 8, most tools to 4, and p_align is no sure sign of either: try both. */
 static void read_notes(const uint8_t *data, const Elf64_Phdr *phdr, struct kernel_image *image, uint64_t *pvh_entry)
 {
 	const uint8_t *notes = data + phdr->p_offset;
@@ -166,12 +154,12 @@ static int check_entry(const struct kernel_image *image, const char *name, uint6
 		if (entry >= image->segments[i].gpa && entry - image->segments[i].gpa < image->segments[i].file_len)
 			return 0;
 	return err_set(err, -ENOEXEC,
-		       "corrupt ELF vmlinux: its %s, physical address 0x%llx, is in none of its segments", name,
-		       (unsigned long long)entry);
+	               "corrupt ELF vmlinux: its %s, physical address 0x%llx, is in none of its segments", name,
+	               (unsigned long long)entry);
 }
 
 static int read_segments(const uint8_t *data, const Elf64_Ehdr *ehdr, struct kernel_image *image, uint64_t *pvh_entry,
-			 struct cvmm_error *err)
+                         struct cvmm_error *err)
 {
 	int ret = 0;
 	for (unsigned i = 0; i < ehdr->e_phnum && ret == 0; i++) {
@@ -199,7 +187,7 @@ int elf_parse(const uint8_t *data, size_t len, struct kernel_image *image, struc
 		ret = check_entry(image, "PVH entry", pvh_entry, err);
 	if (ret == 0 && pvh_entry > UINT32_MAX)
 		ret = err_set(err, -ENOEXEC, "corrupt ELF vmlinux: its PVH entry 0x%llx is above 4 GiB",
-			      (unsigned long long)pvh_entry);
+		              (unsigned long long)pvh_entry);
 	if (ret < 0)
 		return ret;
 	image->entry = ehdr.e_entry;
