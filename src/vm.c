@@ -142,8 +142,11 @@ int vm_add_device(struct vm *vm, struct bus *bus, uint64_t base, uint64_t size, 
 
 /* ---- running ---------------------------------------------------------------------------------------------------- */
 
+/* vm->lock held. Threads that have all left may be joined at any time, and need no kick. */
 static void kick_all(struct vm *vm)
 {
+	if (vm->left == vm->thread_count)
+		return;
 	for (unsigned i = 0; i < vm->vcpu_count; i++)
 		vcpu_kick(&vm->vcpus[i]);
 }
