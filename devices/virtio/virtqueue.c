@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "devices/virtio/virtqueue.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include <linux/virtio_config.h>
+#include <linux/virtio_ring.h>
+
+#include "src/base/log.h"
+#include "src/base/util.h"
+
+size_t desc_chain_write(const struct desc_chain *chain, const void *buf, size_t len)
+{
+	const uint8_t *from = buf;
+	size_t done = 0;
+	for (unsigned i = chain->readable; i < chain->readable + chain->writable && done < len; i++) {
+		size_t step = MIN(len - done, chain->iov[i].iov_len);
+		memcpy(chain->iov[i].iov_base, from + done, step);
+		done += step;
+	}
+	return done;
+}
+
+bool virtqueue_pop(struct virtqueue *vq, struct desc_chain *chain)
+{
+	chain->readable = chain->writable = 0;
+	chain->readable_len = chain->writable_len = 0;
+	return vq->running && vq->ring->pop(vq, chain);
+}
+
+void virtqueue_push(struct virtqueue *vq, const struct desc_chain *chain, uint32_t written)
+{
+	if (vq->running)
+		vq->ring->push(vq, chain, written);
+}
+
+bool virtqueue_publish(struct virtqueue *vq)
+{
+	return vq->running && vq->s.used != vq->published && vq->ring->publish(vq);
+}
+
+/* Become ready with the areas and indices in vq->s. */
+static const char *virtqueue_map(struct virtqueue *vq, uint64_t features)
+{
+	vq->ring = &split_ring;
+	vq->indirect = features & (1ull << VIRTIO_RING_F_INDIRECT_DESC);
+	vq->event_idx = features & (1ull << VIRTIO_RING_F_EVENT_IDX);
+	vq->avail_idx = vq->s.last_avail;
+	vq->published = vq->s.used;
+	vq->kicks_wanted = false;
+	vq->broken = false;
+	return vq->ring->map(vq);
+}
+
+int virtqueue_enable(struct virtqueue *vq, uint64_t features)
+{
+	vq->s.last_avail = vq->s.used = 0;
+	const char *fault = virtqueue_map(vq, features);
+	if (fault) {
+		log_guest("%s: queue %u cannot be ready: %s", vq->owner, vq->index, fault);
+		return -EINVAL;
+	}
+	vq->s.ready = 1;
+	return 0;
+}
+
+void virtqueue_disable(struct virtqueue *vq)
+{
+	virtqueue_stop(vq);
+	vq->s.ready = 0;
+}
+
+void virtqueue_start(struct virtqueue *vq)
+{
+	vq->running = vq->s.ready;
+	if (vq->running)
+		vq->ring->want_kick(vq);
+}
+
+void virtqueue_stop(struct virtqueue *vq)
+{
+	vq->running = false;
+}
+
+void virtqueue_reset(struct virtqueue *vq)
+{
+	virtqueue_disable(vq);
+	vq->s = (struct virtqueue_state){ 0 };
+	vq->broken = false;
+}
+
+int virtqueue_load(struct virtqueue *vq, const struct virtqueue_state *state, uint64_t features, bool live)
+{
+	virtqueue_reset(vq);
+	vq->s = *state;
+	if (vq->s.ready > 1)
+		return -EINVAL;
+	if (!vq->s.ready)
+		return 0;
+	if ((uint16_t)(vq->s.last_avail - vq->s.used) > vq->s.size || virtqueue_map(vq, features))
+		return -EINVAL;
+	vq->running = live;
+	return 0;
+}
+
+void virtqueue_break(struct virtqueue *vq, const char *why)
+{
+	log_guest("%s: queue %u is broken: %s", vq->owner, vq->index, why);
+	vq->broken = true;
+	vq->running = false;
+}
+
+void *virtqueue_area(const struct virtqueue *vq, uint64_t gpa, uint64_t len, uint64_t align)
+{
+	/* guest pages are host pages: an address aligned within its page is so in both */
+	return gpa % align ? NULL : guest_at(vq->mem, gpa, len);
+}
+
+const char *virtqueue_add_segment(const struct virtqueue *vq, struct desc_chain *chain, uint64_t gpa, uint32_t len,
+                                  bool writable)
+{
+	unsigned count = chain->readable + chain->writable;
+	if (count == vq->s.size) /* 2.6: also how a loop ends */
+		return "a chain is longer than the queue";
+	if (count == chain->iov_max)
+		return "a chain is longer than the device takes";
+	if (!writable && chain->writable) /* 2.7.4.2 */
+		return "a readable buffer follows a writable one";
+	uint64_t total = (uint64_t)chain->readable_len + chain->writable_len + len;
+	if (total > UINT32_MAX) /* 2.7.5: at most 2^32 bytes; used lengths cannot say that */
+		return "a chain is longer than 4 GiB";
+	void *hva = guest_at(vq->mem, gpa, len);
+	if (!hva)
+		return "a buffer is empty or not in guest memory";
+	chain->iov[count] = (struct iovec){ .iov_base = hva, .iov_len = len };
+	*(writable ? &chain->writable : &chain->readable) += 1;
+	*(writable ? &chain->writable_len : &chain->readable_len) += len;
+	return NULL;
+}
