@@ -170,6 +170,12 @@ struct cvmm_result {
 };
 
 /**
+ * Check the description as far as it can be without the host and the files: what cvmm_vm_create() does first.
+ * Returns 0; -EINVAL: an option that is needed is missing, or two contradict each other.
+ */
+CVMM_API int cvmm_vm_check(struct cvmm_vm *vm, struct cvmm_error *err);
+
+/**
  * Check the whole description, then build the VM: KVM objects, memory, devices, kernel, tables. Nothing runs yet.
  * Returns 0; -EINVAL, -ERANGE: the description; -ENOEXEC: kernel malformed; -EOPNOTSUPP: the host lacks something;
  * other negative errno. On failure the VM is back in CVMM_DESCRIBED. Source: KVM api.rst.

@@ -11,10 +11,12 @@
 #include "arch/arch.h"
 #include "src/base/util.h"
 
-/* A descriptor of our own for @fd or, if that is -1, for the file at @path; only regular files have a size to trust. */
+/* A descriptor of our own for @fd or, if that is -1, for the file at @path; only regular files have a size to trust.
+ * O_NONBLOCK: a FIFO without a writer is refused, not waited for. */
 static int open_regular(const char *path, int fd, uint64_t *len, struct cvmm_error *err)
 {
-	CLEANUP_CLOSE int own = fd >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 3) : open(path, O_RDONLY | O_CLOEXEC);
+	CLEANUP_CLOSE int own =
+		fd >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 3) : open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (own < 0)
 		return err_set(err, -errno, "%m");
 	struct stat st;
@@ -107,7 +109,8 @@ static int read_initrd(const struct vm *vm, int fd, const struct boot *boot, str
 		if (got < 0)
 			return err_set(err, -errno, "read: %m");
 		if (!got)
-			return err_set(err, -EIO, "the file shrank from %" PRIu64 " to %" PRIu64 " bytes while being read",
+			return err_set(err, -EIO,
+			               "the file shrank from %" PRIu64 " to %" PRIu64 " bytes while being read",
 			               boot->initrd_len, done);
 		done += (uint64_t)got;
 	}

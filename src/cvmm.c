@@ -381,6 +381,11 @@ static void handle_undo_create(struct cvmm_vm *handle)
 	handle->kvm_fd = -1;
 }
 
+int cvmm_vm_check(struct cvmm_vm *handle, struct cvmm_error *err)
+{
+	return config_check(&handle->config, err);
+}
+
 int cvmm_vm_create(struct cvmm_vm *handle, struct cvmm_error *err)
 {
 	int ret = handle_describing(handle, err);

@@ -30,9 +30,9 @@ static const struct cvmm_option options[] = {
 	{ "name", CVMM_OPTION_STRING, "NAME", .min = 1, .max = NAME_MAX_LEN, FIELD(name),
 	  .help = "Name of the virtual machine, for logs and tools" },
 	{ "entry", CVMM_OPTION_CHOICE, "HOW", "auto|linux64|pvh", "auto", FIELD(entry),
-	  .help = "How an ELF kernel is entered (x86_64 only)" },
+	  .help = "On x86_64, how an ELF kernel is entered" },
 	{ "i8042", CVMM_OPTION_BOOL, "on|off", .preset = "off", FIELD(i8042),
-	  .help = "Offer a keyboard controller, for guests that reset through it (x86_64 only)" },
+	  .help = "On x86_64, offer a keyboard controller to guests that reset through it" },
 };
 /* clang-format on */
 

@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Build tool: fills in a template of the man page or of a shell's completion from the tables. A line of the template
+ * that reads "@insert@" or "@insert command@" is replaced by what the insert prints for that command.
+ */
+#include "src/cli/cli.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- man page, mdoc(7) ------------------------------------------------------------------------------------------- */
+
+/* Each sentence on a line of its own: roff sets the space between. */
+static void print_roff(const char *text)
+{
+	for (; *text; text++)
+		if (!strncmp(text, ". ", 2)) {
+			printf(".\n");
+			text++;
+		} else if (*text == '\\')
+			printf("\\e");
+		else if (*text == '-')
+			printf("\\-"); /* a minus that can be copied, not a hyphen */
+		else
+			putchar(*text);
+}
+
+static void man_options(const struct cli_command *command)
+{
+	struct cli_option options[CLI_OPTIONS_MAX];
+	char text[CLI_DESCRIPTION_MAX];
+	size_t count = cli_options(command, options);
+	printf(".Bl -tag -width Ds\n");
+	for (size_t i = 0; i < count; i++) {
+		const struct cvmm_option *option = &options[i].option;
+		cli_describe(option, text, sizeof(text));
+		printf(".It ");
+		if (options[i].letter)
+			printf("Fl %c , ", options[i].letter);
+		printf("Fl Fl %s%s%s\n", option->name, option->metavar ? " Ar " : "",
+		       option->metavar ? option->metavar : "");
+		print_roff(text);
+		printf(".\n");
+	}
+	printf(".El\n");
+}
+
+static void man_about(const struct cli_command *command)
+{
+	print_roff(command->summary);
+	printf(".\n");
+	if (command->about) {
+		print_roff(command->about);
+		putchar('\n');
+	}
+}
+
+static void man_exit_codes(const struct cli_command *command)
+{
+	printf(".Bl -tag -width Ds\n");
+	for (const struct cli_exit_code *exit = cli_exit_codes; exit->meaning; exit++) {
+		printf(".It %d\n", exit->code);
+		print_roff(exit->meaning);
+		printf(".\n");
+	}
+	printf(".El\n");
+}
+
+static void man_examples(const struct cli_command *command)
+{
+	for (const struct cli_example *example = command->examples; example->command; example++) {
+		print_roff(example->what);
+		printf(":\n.Pp\n.Dl ");
+		print_roff(example->command);
+		printf("\n.Pp\n");
+	}
+}
+
+/* ---- completion: what the shells have in common ------------------------------------------------------------------ */
+
+/* The words a value can be, apart by spaces; "file=PATH" ends at the sign. Nothing where any text will do. */
+static void print_words(const struct cvmm_option *option)
+{
+	const char *at = option->type == CVMM_OPTION_BOOL ? "on|off" : option->choices ? option->choices : "";
+	while (*at) {
+		size_t len = strcspn(at, "|"), equals = strcspn(at, "=|");
+		printf("%.*s", (int)(equals < len ? equals + 1 : len), at);
+		at += len;
+		if (*at++ != '|')
+			return;
+		putchar(' ');
+	}
+}
+
+static bool has_words(const struct cvmm_option *option)
+{
+	return option->metavar && (option->choices || option->type == CVMM_OPTION_BOOL);
+}
+
+/* ---- bash -------------------------------------------------------------------------------------------------------- */
+
+static void bash_command_options(const struct cli_command *command)
+{
+	struct cli_option options[CLI_OPTIONS_MAX];
+	size_t count = cli_options(command, options);
+	printf("\t[%s]=\"", command->name ? command->name : "cvmm");
+	for (size_t i = 0; i < count; i++)
+		printf("%s--%s", i ? " " : "", options[i].option.name);
+	printf("\"\n");
+}
+
+static void bash_options(const struct cli_command *command)
+{
+	bash_command_options(&cli_top);
+	for (size_t i = 0; i < CLI_COMMANDS; i++)
+		bash_command_options(&cli_commands[i]);
+}
+
+/* Options with a value: FILE for a file name, else the words, none where nothing can be offered. */
+static void bash_values(const struct cli_command *command)
+{
+	struct cli_option options[CLI_OPTIONS_MAX];
+	size_t count = cli_options(command, options);
+	for (size_t i = 0; i < count; i++) {
+		const struct cvmm_option *option = &options[i].option;
+		if (!option->metavar)
+			continue;
+		printf("\t[--%s]=\"", option->name);
+		if (option->type == CVMM_OPTION_PATH)
+			printf("FILE");
+		else
+			print_words(option);
+		printf("\"\n");
+		if (options[i].letter)
+			printf("\t[-%c]=\"%s\"\n", options[i].letter, option->type == CVMM_OPTION_PATH ? "FILE" : "");
+	}
+}
+
+static void bash_commands(const struct cli_command *command)
+{
+	printf("_cvmm_commands=\"");
+	for (size_t i = 0; i < CLI_COMMANDS; i++)
+		printf("%s%s", i ? " " : "", cli_commands[i].name);
+	printf("\"\n");
+}
+
+/* ---- zsh --------------------------------------------------------------------------------------------------------- */
+
+/* In single quotes, and in the brackets of an _arguments specification. */
+static void zsh_text(const char *text)
+{
+	for (; *text; text++)
+		if (*text == '\'')
+			printf("'\\''");
+		else
+			printf("%s%c", strchr("[]:\\", *text) ? "\\" : "", *text);
+}
+
+static void zsh_action(const struct cvmm_option *option)
+{
+	printf(":%s:", option->metavar);
+	if (option->type == CVMM_OPTION_PATH)
+		printf("_files");
+	else if (has_words(option)) {
+		printf("(");
+		print_words(option);
+		printf(")");
+	}
+}
+
+static void zsh_options(const struct cli_command *command)
+{
+	struct cli_option options[CLI_OPTIONS_MAX];
+	size_t count = cli_options(command, options);
+	for (size_t i = 0; i < count; i++) {
+		const struct cvmm_option *option = &options[i].option;
+		const char *sign = option->metavar ? "=" : "";
+		printf("\t\t\t");
+		if (options[i].letter)
+			printf("{-%c%s,--%s%s}", options[i].letter, option->metavar ? "+" : "", option->name, sign);
+		else
+			printf("--%s%s", option->name, sign);
+		printf("'[");
+		zsh_text(option->help);
+		printf("]");
+		if (option->metavar)
+			zsh_action(option);
+		printf("'%s\n", i + 1 < count ? " \\" : "");
+	}
+}
+
+static void zsh_commands(const struct cli_command *command)
+{
+	for (size_t i = 0; i < CLI_COMMANDS; i++) {
+		printf("\t\t\t'%s:", cli_commands[i].name);
+		zsh_text(cli_commands[i].summary);
+		printf("'\n");
+	}
+}
+
+/* ---- fish -------------------------------------------------------------------------------------------------------- */
+
+/* "complete" where @command was given, or where none was. */
+static void fish_complete(const struct cli_command *command)
+{
+	if (command->name)
+		printf("complete -c cvmm -n '__fish_seen_subcommand_from %s'", command->name);
+	else
+		printf("complete -c cvmm -n __fish_use_subcommand");
+}
+
+static void fish_text(const char *text)
+{
+	printf(" -d '");
+	for (; *text; text++)
+		printf("%s%c", *text == '\'' || *text == '\\' ? "\\" : "", *text);
+	printf("'\n");
+}
+
+static void fish_options(const struct cli_command *command)
+{
+	struct cli_option options[CLI_OPTIONS_MAX];
+	size_t count = cli_options(command, options);
+	for (size_t i = 0; i < count; i++) {
+		const struct cvmm_option *option = &options[i].option;
+		fish_complete(command);
+		if (options[i].letter)
+			printf(" -s %c", options[i].letter);
+		printf(" -l %s", option->name);
+		if (option->metavar)
+			printf(option->type == CVMM_OPTION_PATH ? " -r -F" : " -x");
+		if (has_words(option)) {
+			printf(" -a '");
+			print_words(option);
+			printf("'");
+		}
+		fish_text(option->help);
+	}
+}
+
+static void fish_commands(const struct cli_command *command)
+{
+	for (size_t i = 0; i < CLI_COMMANDS; i++) {
+		fish_complete(command);
+		printf(" -a %s", cli_commands[i].name);
+		fish_text(cli_commands[i].summary);
+	}
+}
+
+/* ---- the template ------------------------------------------------------------------------------------------------ */
+
+static const struct {
+	const char *name;
+	void (*print)(const struct cli_command *command);
+} inserts[] = {
+	{ "man-about", man_about },         { "man-options", man_options },     { "man-exit-codes", man_exit_codes },
+	{ "man-examples", man_examples },   { "bash-options", bash_options },   { "bash-values", bash_values },
+	{ "bash-commands", bash_commands }, { "zsh-options", zsh_options },     { "zsh-commands", zsh_commands },
+	{ "fish-options", fish_options },   { "fish-commands", fish_commands },
+};
+
+static const struct cli_command *find_command(const char *name)
+{
+	for (size_t i = 0; i < CLI_COMMANDS; i++)
+		if (!strcmp(cli_commands[i].name, name))
+			return &cli_commands[i];
+	return *name ? NULL : &cli_top;
+}
+
+/* Is @line "@name@" or "@name command@", and done with? */
+static bool insert(const char *line)
+{
+	char name[32], command_name[32] = "";
+	char end = 0;
+	if (sscanf(line, "@%31[a-z-]%c", name, &end) != 2 ||
+	    (end == ' ' && sscanf(line, "@%*[a-z-] %31[a-z]%c", command_name, &end) != 2) || end != '@')
+		return false;
+	const struct cli_command *command = find_command(command_name);
+	for (size_t i = 0; command && i < sizeof(inserts) / sizeof(inserts[0]); i++)
+		if (!strcmp(inserts[i].name, name)) {
+			inserts[i].print(command);
+			return true;
+		}
+	fprintf(stderr, "generate: unknown insert: %s", line);
+	exit(1);
+}
+
+int main(int argc, char **argv)
+{
+	char line[1024];
+	FILE *template = argc == 2 ? fopen(argv[1], "re") : NULL;
+	if (!template) {
+		fprintf(stderr, "usage: generate TEMPLATE > RESULT\n");
+		return 2;
+	}
+	while (fgets(line, sizeof(line), template))
+		if (!insert(line))
+			fputs(line, stdout);
+	fclose(template);
+	return fflush(stdout) || ferror(stdout);
+}
