@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * seeds FUZZER DIR - write the inputs that FUZZER starts from into DIR, each a file; nothing for one that needs none.
+ * They are made here, so that no binary file is kept in the repository.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "src/base/util.h"
+#include "tests/support/images.h"
+
+static const char *dir;
+
+/* Takes @bytes over. */
+static void write_seed(const char *name, struct bytes bytes)
+{
+	char path[4096];
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	FILE *file = fopen(path, "w");
+	if (!file || fwrite(bytes.data, 1, bytes.len, file) != bytes.len || fclose(file) != 0) {
+		perror(path);
+		exit(1);
+	}
+	bytes_free(&bytes);
+}
+
+static void seed_bzimage(void)
+{
+	write_seed("bzimage", make_bzimage());
+}
+
+static void seed_elf(void)
+{
+	write_seed("elf", make_elf());
+}
+
+static void seed_arm64_image(void)
+{
+	struct bytes old = make_arm64_image();
+	memset(old.data, 0, 56); /* no EFI stub, no image_size */
+	write_seed("arm64_image-old", old);
+	write_seed("arm64_image", make_arm64_image());
+}
+
+/* @plain, which is taken over, in each packing, and if @zboot in a zboot image. */
+static void seed_packed(const char *name, struct bytes plain, bool zboot)
+{
+	for (size_t i = 0; packing_names[i]; i++) {
+		char path[64];
+		struct bytes packed = pack(packing_names[i], &plain);
+		if (zboot) {
+			char comp_type[8] = { 0 }; /* the first word: zboot's "lz4" is legacy lz4 */
+			memcpy(comp_type, packing_names[i], strcspn(packing_names[i], " "));
+			struct bytes image = make_zboot(comp_type, &packed);
+			bytes_free(&packed);
+			packed = image;
+		}
+		snprintf(path, sizeof(path), "%s-%s", name, packing_names[i]);
+		write_seed(path, packed);
+	}
+	bytes_free(&plain);
+}
+
+static void seed_zboot(void)
+{
+	seed_packed("zboot", make_arm64_image(), true);
+}
+
+static void seed_unpack(void)
+{
+	struct bytes plain = zeros(300);
+	for (size_t i = 0; i < plain.len; i++)
+		plain.data[i] = (uint8_t)(i * i >> 3);
+	seed_packed("packed", plain, false);
+	seed_packed("nothing", bytes_of("\0", 1), false);
+}
+
+static void seed_identify(void)
+{
+	seed_bzimage();
+	seed_elf();
+	seed_arm64_image();
+	write_seed("text", bytes_of("#!/bin/sh\n", 10));
+}
+
+static void seed_kernel(void)
+{
+	seed_identify();
+	seed_zboot();
+	seed_packed("elf", make_elf(), false);
+	seed_packed("bzimage", make_bzimage(), false);
+}
+
+static const struct {
+	const char *fuzzer;
+	void (*write)(void);
+} seeds[] = {
+	{ "fuzz_bzimage", seed_bzimage }, { "fuzz_elf", seed_elf },       { "fuzz_arm64_image", seed_arm64_image },
+	{ "fuzz_zboot", seed_zboot },     { "fuzz_unpack", seed_unpack }, { "fuzz_identify", seed_identify },
+	{ "fuzz_kernel", seed_kernel },
+};
+
+int main(int argc, char **argv)
+{
+	if (argc != 3) {
+		fprintf(stderr, "usage: seeds FUZZER DIR\n");
+		return 2;
+	}
+	dir = argv[2];
+	for (size_t i = 0; i < ARRAY_SIZE(seeds); i++)
+		if (strcmp(argv[1], seeds[i].fuzzer) == 0)
+			seeds[i].write();
+	return 0;
+}
