@@ -62,7 +62,7 @@ int arm64_image_parse(const uint8_t *data, size_t len, struct kernel_image *imag
 	uint64_t needed = pe_end(data, len);
 	if (needed > len)
 		return err_set(err, -ENOEXEC, "truncated aarch64 Linux Image: %zu bytes are there, %llu were expected",
-			       len, (unsigned long long)needed);
+		               len, (unsigned long long)needed);
 	uint64_t image_size = load_le64(data + IMAGE_SIZE);
 	uint64_t text_offset = load_le64(data + TEXT_OFFSET);
 	if (image_size == 0) {
@@ -71,7 +71,7 @@ int arm64_image_parse(const uint8_t *data, size_t len, struct kernel_image *imag
 	}
 	if (image_size < HEADER_LEN || !range_inside(text_offset, image_size, KERNEL_GPA_END))
 		return err_set(err, -ENOEXEC, "corrupt aarch64 Linux Image: image_size 0x%llx, text_offset 0x%llx",
-			       (unsigned long long)image_size, (unsigned long long)text_offset);
+		               (unsigned long long)image_size, (unsigned long long)text_offset);
 	image->segments[0] =
 		(struct kernel_segment){ .data = data, .file_len = MIN(len, image_size), .mem_len = image_size };
 	image->segment_count = 1;

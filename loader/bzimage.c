@@ -68,10 +68,10 @@ static int check_protocol(const uint8_t *data, struct cvmm_error *err)
 	unsigned version = load_le16(data + VERSION);
 	if (version < VERSION_MIN)
 		return err_set(err, -ENOEXEC, "a bzImage of boot protocol %u.%02u, expected 2.12 or later (Linux 3.8)",
-			       version >> 8, version & 0xff);
+		               version >> 8, version & 0xff);
 	if (header_end(data) < FIELDS_END)
 		return err_set(err, -ENOEXEC, "corrupt bzImage: its header ends at 0x%zx, expected 0x%x or later",
-			       header_end(data), FIELDS_END);
+		               header_end(data), FIELDS_END);
 	return 0;
 }
 
@@ -80,10 +80,10 @@ static int check_length(const uint8_t *data, size_t len, struct cvmm_error *err)
 	uint64_t needed = setup_len(data) + kernel_len(data);
 	if (len < needed)
 		return err_set(err, -ENOEXEC, "truncated bzImage: %zu bytes are there, %llu were expected", len,
-			       (unsigned long long)needed);
+		               (unsigned long long)needed);
 	if (kernel_len(data) <= ENTRY_64)
 		return err_set(err, -ENOEXEC, "corrupt bzImage: a protected-mode kernel of %llu bytes",
-			       (unsigned long long)kernel_len(data));
+		               (unsigned long long)kernel_len(data));
 	return 0;
 }
 
@@ -103,7 +103,7 @@ static int check_placement(const struct kernel_image *image, struct cvmm_error *
 		return err_set(err, -ENOEXEC, "corrupt bzImage: kernel_alignment 0x%x is no power of two", align);
 	if (image->pref_address >= KERNEL_GPA_END)
 		return err_set(err, -ENOEXEC, "corrupt bzImage: pref_address 0x%llx is no address",
-			       (unsigned long long)image->pref_address);
+		               (unsigned long long)image->pref_address);
 	if (image->init_size == 0)
 		return err_set(err, -ENOEXEC, "corrupt bzImage: init_size is 0");
 	return 0;

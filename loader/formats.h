@@ -36,7 +36,7 @@ const char *packing_name(const struct packing *packing);
  * kernel makefiles append some. -ENOEXEC: corrupt, cut short, more than @max bytes or too greedy; -ENOMEM.
  */
 int unpack(const struct packing *packing, const uint8_t *data, size_t len, size_t max, uint8_t **out, size_t *out_len,
-	   struct cvmm_error *err);
+           struct cvmm_error *err);
 
 /* zboot.c: an EFI program around a packed kernel. */
 struct zboot {
@@ -53,6 +53,6 @@ const char *identify(const uint8_t *data, size_t len, char *buf, size_t size);
 
 /* kernel_image_parse() with another limit than KERNEL_UNPACKED_MAX, for tests of that limit. */
 int kernel_image_parse_within(const uint8_t *data, size_t len, enum kernel_arch want, size_t unpacked_max,
-			      struct kernel_image *image, struct cvmm_error *err);
+                              struct kernel_image *image, struct cvmm_error *err);
 
 #endif

@@ -17,9 +17,9 @@ static const struct {
 	size_t magic_len;
 	const char *what;
 } magics[] = {
-#define MAGIC(offset, magic, what)                     \
-	{                                              \
-		offset, magic, sizeof(magic) - 1, what \
+#define MAGIC(offset, magic, what)                                                                                     \
+	{                                                                                                              \
+		offset, magic, sizeof(magic) - 1, what                                                                 \
 	}
 	MAGIC(0, ".eif", "an enclave image (EIF)"),
 	MAGIC(0, "070701", "an initramfs (cpio archive)"),
@@ -89,8 +89,8 @@ static const char *identify_elf(const uint8_t *data, size_t len, char *buf, size
 	const char *type_name = name_of(elf_types, ARRAY_SIZE(elf_types), type);
 	const char *machine_name = name_of(elf_machines, ARRAY_SIZE(elf_machines), machine);
 	snprintf(buf, size, "a %s-bit %sELF %s for %s", data[EI_CLASS] == ELFCLASS64 ? "64" : "32",
-		 big ? "big-endian " : "", type_name ? type_name : "file",
-		 machine_name ? machine_name : "another machine");
+	         big ? "big-endian " : "", type_name ? type_name : "file",
+	         machine_name ? machine_name : "another machine");
 	return buf;
 }
 

@@ -22,7 +22,7 @@ static const struct format formats[] = {
 	[KERNEL_BZIMAGE] = { "bzImage", "an x86_64 bzImage", KERNEL_X86_64, bzimage_match, bzimage_parse },
 	[KERNEL_ELF] = { "ELF vmlinux", "an x86_64 ELF vmlinux", KERNEL_X86_64, elf_match, elf_parse },
 	[KERNEL_ARM64_IMAGE] = { "arm64 Image", "an aarch64 Linux Image", KERNEL_AARCH64, arm64_image_match,
-				 arm64_image_parse },
+	                         arm64_image_parse },
 };
 
 static const char *const expected[] = {
@@ -55,7 +55,7 @@ static int find_payload(const uint8_t *data, size_t len, struct zboot *payload, 
 
 /* Take one layer off: @data and @len move on to the unpacked bytes, which @image then owns. Returns 1, 0: none there. */
 static int unwrap_layer(const uint8_t **data, size_t *len, size_t max, struct kernel_image *image,
-			struct cvmm_error *err)
+                        struct cvmm_error *err)
 {
 	struct zboot payload = { 0 };
 	int ret = find_payload(*data, *len, &payload, err);
@@ -89,20 +89,20 @@ static int unwrap(const uint8_t **data, size_t *len, size_t max, struct kernel_i
 }
 
 static int parse_plain(const uint8_t *data, size_t len, enum kernel_arch want, struct kernel_image *image,
-		       struct cvmm_error *err)
+                       struct cvmm_error *err)
 {
 	char buf[96];
 	const struct format *format = format_find(data, len);
 	if (!format || format->arch != want)
 		return err_set(err, -ENOEXEC, "%s, expected %s",
-			       format ? format->what : identify(data, len, buf, sizeof(buf)), expected[want]);
+		               format ? format->what : identify(data, len, buf, sizeof(buf)), expected[want]);
 	image->arch = format->arch;
 	image->format = (enum kernel_format)(format - formats);
 	return format->parse(data, len, image, err);
 }
 
 int kernel_image_parse_within(const uint8_t *data, size_t len, enum kernel_arch want, size_t unpacked_max,
-			      struct kernel_image *image, struct cvmm_error *err)
+                              struct kernel_image *image, struct cvmm_error *err)
 {
 	*image = (struct kernel_image){ 0 };
 	int ret = unwrap(&data, &len, unpacked_max, image, err);
@@ -117,7 +117,7 @@ int kernel_image_parse_within(const uint8_t *data, size_t len, enum kernel_arch 
 }
 
 int kernel_image_parse(const uint8_t *data, size_t len, enum kernel_arch want, struct kernel_image *image,
-		       struct cvmm_error *err)
+                       struct cvmm_error *err)
 {
 	return kernel_image_parse_within(data, len, want, KERNEL_UNPACKED_MAX, image, err);
 }

@@ -310,15 +310,15 @@ static int unpack_stream(const struct packing *packing, struct unpacker *u)
 }
 
 static int in_words(const struct packing *packing, int ret, const struct unpacker *u, size_t len,
-		    struct cvmm_error *err)
+                    struct cvmm_error *err)
 {
 	const char *name = packing->name;
 	size_t at = len - u->in_left;
 	switch (ret) {
 	case TRUNCATED:
 		return err_set(err, -ENOEXEC,
-			       "truncated %s data: %zu bytes are there, more were expected (%zu unpacked)", name, len,
-			       u->out_len);
+		               "truncated %s data: %zu bytes are there, more were expected (%zu unpacked)", name, len,
+		               u->out_len);
 	case TOO_LARGE:
 		return err_set(err, -ENOEXEC, "%s data that unpack to more than %zu MiB", name, u->out_max >> 20);
 	case TOO_GREEDY:
@@ -331,7 +331,7 @@ static int in_words(const struct packing *packing, int ret, const struct unpacke
 }
 
 int unpack(const struct packing *packing, const uint8_t *data, size_t len, size_t max, uint8_t **out, size_t *out_len,
-	   struct cvmm_error *err)
+           struct cvmm_error *err)
 {
 	struct unpacker u = { .in = data, .in_left = len, .out_max = max };
 	int ret;

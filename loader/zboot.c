@@ -41,7 +41,7 @@ static int unknown_comp_type(const uint8_t *comp_type, struct cvmm_error *err)
 	while (n < COMP_TYPE_MAX && comp_type[n] > ' ' && comp_type[n] <= '~')
 		n++;
 	return err_set(err, -ENOEXEC, "an EFI zboot image packed with \"%.*s\", expected gzip, zstd, lz4, xz or lzma",
-		       (int)n, (const char *)comp_type);
+	               (int)n, (const char *)comp_type);
 }
 
 static int find_comp_type(const uint8_t *comp_type, size_t *index, struct cvmm_error *err)
@@ -64,15 +64,15 @@ int zboot_parse(const uint8_t *data, size_t len, struct zboot *zboot, struct cvm
 	uint64_t offset = load_le32(data + PAYLOAD_OFFSET), size = load_le32(data + PAYLOAD_SIZE);
 	if (offset < HEADER_LEN || size == 0)
 		return err_set(err, -ENOEXEC, "corrupt EFI zboot image: a payload of %llu bytes at offset %llu",
-			       (unsigned long long)size, (unsigned long long)offset);
+		               (unsigned long long)size, (unsigned long long)offset);
 	if (!range_inside(offset, size, len))
 		return err_set(err, -ENOEXEC, "truncated EFI zboot image: %zu bytes are there, %llu were expected", len,
-			       (unsigned long long)(offset + size));
+		               (unsigned long long)(offset + size));
 	const struct packing *packing = packing_find(data + offset, size);
 	if (!packing || strcmp(packing_name(packing), comp_types[type].packing) != 0)
 		return err_set(err, -ENOEXEC,
-			       "corrupt EFI zboot image: its payload is no %s data, as its header says it is",
-			       comp_types[type].packing);
+		               "corrupt EFI zboot image: its payload is no %s data, as its header says it is",
+		               comp_types[type].packing);
 	*zboot = (struct zboot){ data + offset, size, packing, comp_types[type].label };
 	return 0;
 }
