@@ -185,8 +185,8 @@ void virtio_set_queue_ready(struct virtio_device *vdev, uint32_t val)
 		log_guest("%s: ready %u for queue %u", vdev->ops->name, val, vdev->s.queue_sel);
 	else if (!val)
 		virtqueue_disable(vq);
-	else if (vq->s.ready || (vdev->s.status & (S_STEPS | S_FAILED)) != (S_STEPS & ~S_DRIVER_OK))
-		log_guest("%s: queue %u cannot be ready now", vdev->ops->name, vq->index); /* 3.1.1, step 7 */
+	else if ((vdev->s.status & (S_STEPS | S_FAILED)) != (S_STEPS & ~S_DRIVER_OK)) /* 3.1.1, step 7 */
+		log_guest("%s: queue %u cannot be ready now", vdev->ops->name, vq->index);
 	else
 		virtqueue_enable(vq, vdev->s.driver_features);
 }

@@ -194,13 +194,18 @@ static void test_features_are_negotiated(void **state)
 	}
 	/* a refused driver may think again, an accepted one may not */
 	assert_false(driver_negotiate(&drv, 0));
+	reg_write(&drv, VIRTIO_MMIO_STATUS, S_LIVE); /* both steps at once: both refused */
+	assert_int_equal(driver_status(&drv), S_ACK | S_DRIVER);
 	driver_accept(&drv, F_VERSION_1);
+	static const uint32_t beyond[] = { 2, 3, 32, UINT32_MAX };
+	for (size_t i = 0; i < ARRAY_SIZE(beyond); i++) {
+		reg_write(&drv, VIRTIO_MMIO_DRIVER_FEATURES_SEL, beyond[i]);
+		reg_write(&drv, VIRTIO_MMIO_DRIVER_FEATURES, UINT32_MAX);
+		assert_int_equal(echo->vdev.s.driver_features, F_VERSION_1);
+	}
 	driver_add_status(&drv, S_FEATURES_OK);
 	assert_int_equal(driver_status(&drv), S_ACK | S_DRIVER | S_FEATURES_OK);
 	driver_accept(&drv, F_VERSION_1 | F_EVENT_IDX);
-	assert_int_equal(echo->vdev.s.driver_features, F_VERSION_1);
-	reg_write(&drv, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 2);
-	reg_write(&drv, VIRTIO_MMIO_DRIVER_FEATURES, UINT32_MAX);
 	assert_int_equal(echo->vdev.s.driver_features, F_VERSION_1);
 }
 
