@@ -95,9 +95,9 @@ static inline int dev_load(struct device *dev, const uint8_t state[DEV_STATE_MAX
 	return ret;
 }
 
-/* Whatever is done to one byte of a saved state, load takes it or refuses it with the device unchanged, and what it
- * took saves as something that loads. */
-static inline void dev_check_load_is_safe(struct device *dev)
+/* Whatever is done to one byte of a saved state, load takes it or refuses it with the device unchanged; what it took
+ * saves as something that loads, and leaves a device that works (@check, may be NULL). */
+static inline void dev_check_load_is_safe(struct device *dev, void (*check)(void *opaque), void *opaque)
 {
 	uint8_t good[DEV_STATE_MAX], bad[DEV_STATE_MAX], after[DEV_STATE_MAX];
 	size_t size = dev->ops->state_size;
@@ -115,6 +115,8 @@ static inline void dev_check_load_is_safe(struct device *dev)
 				assert_int_equal(ret, -EINVAL);
 				assert_memory_equal(after, good, size);
 				refused++;
+			} else if (check) {
+				check(opaque);
 			}
 			assert_int_equal(dev_load(dev, after), 0);
 			assert_int_equal(dev_load(dev, good), 0);

@@ -121,7 +121,7 @@ static void test_hostile_states(void **state)
 {
 	struct fixture *f = *state;
 	acpi_regs_press_power_button(f->dev);
-	dev_check_load_is_safe(f->dev);
+	dev_check_load_is_safe(f->dev, NULL, NULL);
 }
 
 static void test_reset_port(void **state)
