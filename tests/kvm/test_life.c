@@ -33,6 +33,15 @@ static int nothing_is_left(void **state)
 	return -1;
 }
 
+/* What libc and sanitizers make once for themselves is made before anything is counted. */
+static int run_once(void **state)
+{
+	guest_new(&guest, "hello");
+	guest_start(&guest);
+	guest_free(&guest);
+	return 0;
+}
+
 static void test_states_and_events(void **state)
 {
 	struct cvmm_error err = { 0 };
@@ -297,5 +306,5 @@ int main(void)
 		TEST(test_signals_are_left_alone),
 		TEST(test_log),
 	};
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, run_once, NULL);
 }
