@@ -174,7 +174,7 @@ static int read_segments(const uint8_t *data, const Elf64_Ehdr *ehdr, struct ker
 
 int elf_parse(const uint8_t *data, size_t len, struct kernel_image *image, struct cvmm_error *err)
 {
-	Elf64_Ehdr ehdr;
+	Elf64_Ehdr ehdr = { 0 };
 	uint64_t pvh_entry = 0;
 	int ret = check_header(data, len, &ehdr, err);
 	if (ret == 0)

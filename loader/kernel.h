@@ -35,7 +35,7 @@ struct kernel_segment {
 struct kernel_image {
 	enum kernel_arch arch;
 	enum kernel_format format;
-	const char *packing; /* what it was wrapped in: "gzip", "zstd", "lz4", "xz", "EFI zboot, gzip"; NULL: nothing */
+	const char *packing; /* the outermost wrapping: "gzip", "zstd", ..., "EFI zboot, gzip"; NULL: none */
 	struct kernel_segment segments[KERNEL_SEGMENTS_MAX]; /* disjoint, checked: gpa + mem_len does not wrap */
 	unsigned segment_count;
 	uint64_t entry; /* ELF: e_entry as a physical address. bzImage, Image: offset from the load address */

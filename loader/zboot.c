@@ -61,13 +61,13 @@ int zboot_parse(const uint8_t *data, size_t len, struct zboot *zboot, struct cvm
 	int ret = find_comp_type(data + COMP_TYPE, &type, err);
 	if (ret < 0)
 		return ret;
-	uint64_t offset = load_le32(data + PAYLOAD_OFFSET), size = load_le32(data + PAYLOAD_SIZE);
+	uint64_t offset = load_le32(data + PAYLOAD_OFFSET), size = load_le32(data + PAYLOAD_SIZE), end = offset + size;
 	if (offset < HEADER_LEN || size == 0)
 		return err_set(err, -ENOEXEC, "corrupt EFI zboot image: a payload of %llu bytes at offset %llu",
 		               (unsigned long long)size, (unsigned long long)offset);
-	if (!range_inside(offset, size, len))
+	if (end > len)
 		return err_set(err, -ENOEXEC, "truncated EFI zboot image: %zu bytes are there, %llu were expected", len,
-		               (unsigned long long)(offset + size));
+		               (unsigned long long)end);
 	const struct packing *packing = packing_find(data + offset, size);
 	if (!packing || strcmp(packing_name(packing), comp_types[type].packing) != 0)
 		return err_set(err, -ENOEXEC,

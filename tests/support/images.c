@@ -49,6 +49,12 @@ void bytes_free(struct bytes *bytes)
 	*bytes = (struct bytes){ 0 };
 }
 
+/* A magic number: characters, no string. */
+static void put(uint8_t *at, const char *magic, size_t len)
+{
+	memcpy(at, magic, len);
+}
+
 struct bytes make_bzimage(void)
 {
 	struct bytes image = zeros(BZ_SETUP_LEN + BZ_KERNEL_LEN);
@@ -57,7 +63,7 @@ struct bytes make_bzimage(void)
 	store_le32(at + 0x1f4, BZ_KERNEL_LEN / 16); /* syssize */
 	store_le16(at + 0x1fe, 0xaa55);             /* boot_flag */
 	store_le16(at + 0x200, 0x6aeb);             /* jump: the header ends at 0x26c */
-	memcpy(at + 0x202, "HdrS", 4);
+	put(at + 0x202, "HdrS", 4);
 	store_le16(at + 0x206, 0x020f);    /* version */
 	at[0x211] = 1;                     /* loadflags: LOADED_HIGH */
 	store_le32(at + 0x230, 0x200000);  /* kernel_alignment */
@@ -80,7 +86,7 @@ static void put_pvh_note(uint8_t *at)
 	store_le32(at, 4);
 	store_le32(at + 4, 8);
 	store_le32(at + 8, 18);
-	memcpy(at + 12, "Xen", 4);
+	put(at + 12, "Xen", 4);
 	store_le64(at + 16, ELF_PVH_ENTRY);
 }
 
@@ -135,12 +141,12 @@ struct bytes make_arm64_image(void)
 	enum { COFF = 64, SECTIONS = COFF + 24 + 16 /* an optional header */, TEXT = 256, DATA = 384 };
 	struct bytes image = zeros(ARM64_LEN);
 	uint8_t *at = image.data;
-	memcpy(at, "MZ", 2);
+	put(at, "MZ", 2);
 	store_le64(at + 16, ARM64_IMAGE_SIZE);
 	store_le64(at + 24, 0xa); /* flags: 4 KiB pages, anywhere in memory */
-	memcpy(at + 56, "ARM\x64", 4);
+	put(at + 56, "ARM\x64", 4);
 	store_le32(at + 60, COFF);
-	memcpy(at + COFF, "PE\0", 4);
+	put(at + COFF, "PE\0", 4);
 	store_le16(at + COFF + 4, 0xaa64);
 	store_le16(at + COFF + 6, 2);   /* sections */
 	store_le16(at + COFF + 20, 16); /* the optional header's length */
@@ -153,7 +159,7 @@ struct bytes make_arm64_image(void)
 struct bytes make_zboot(const char *comp_type, const struct bytes *payload)
 {
 	struct bytes image = zeros(ZBOOT_PAYLOAD);
-	memcpy(image.data, "MZ\0\0zimg", 8);
+	put(image.data, "MZ\0\0zimg", 8);
 	store_le32(image.data + 8, ZBOOT_PAYLOAD);
 	store_le32(image.data + 12, (uint32_t)payload->len);
 	memcpy(image.data + 24, comp_type, strnlen(comp_type, 32));
@@ -185,7 +191,7 @@ static size_t pack_lz4(const struct bytes *in, uint8_t *out, size_t room)
 static size_t pack_lz4_legacy(const struct bytes *in, uint8_t *out, size_t room)
 {
 	enum { BLOCK = 8 << 20 };
-	memcpy(out, "\x02\x21\x4c\x18", 4);
+	put(out, "\x02\x21\x4c\x18", 4);
 	size_t used = 4;
 	for (size_t at = 0; at < in->len; at += BLOCK) {
 		int n = LZ4_compress_default((const char *)in->data + at, (char *)out + used + 4,
