@@ -7,7 +7,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 C_FILES = $(shell git ls-files '*.c' '*.h')
 
-.PHONY: all setup run test check boot asan valgrind fuzz cross static bench install lint format clean help
+.PHONY: all setup run test check boot asan tsan valgrind fuzz cross static bench install lint format clean help
 
 all: ## build build/cvmm and build/libcvmm.so
 	@scripts/build native
@@ -26,13 +26,13 @@ test: ## everything: install, build all variants, run all tests of both architec
 
 check: ## the fast tests: unit and kvm
 	@scripts/setup --check build test
-	@tests/run-all unit
+	@tests/run-all unit kvm
 
 boot: ## boot Debian kernels: make boot ARCH=x86_64|aarch64
 	@scripts/setup --check build run $(if $(filter-out $(MACHINE),$(ARCH)),cross)
 	@tests/run-all boot-$(ARCH)
 
-asan valgrind fuzz: ## one step of the tests
+asan tsan valgrind fuzz: ## one step of the tests
 	@scripts/setup --check build test
 	@tests/run-all $@
 
@@ -55,7 +55,7 @@ format: ## clang-format every C file in place
 	@clang-format -i $(C_FILES)
 
 clean: ## remove the build folders (the cache of downloads stays)
-	@rm -rf build build-asan build-fuzz build-x86_64 build-aarch64 build-static-x86_64 build-static-aarch64
+	@rm -rf build build-asan build-tsan build-fuzz build-x86_64 build-aarch64 build-static-x86_64 build-static-aarch64
 
 help: ## this list
 	@sed -n 's/^\([a-z ]*\):.*## \(.*\)/\1\t\2/p' Makefile | awk -F'\t' '{ printf "  make %-20s %s\n", $$1, $$2 }'
