@@ -470,7 +470,7 @@ struct chardev *console_chardev(struct console *console)
 
 const char *console_path(const struct console *console)
 {
-	return console ? console->end.path : NULL;
+	return console && console->end.kind != ENDPOINT_FILE ? console->end.path : NULL;
 }
 
 void console_unplug(struct console *console)
