@@ -95,7 +95,7 @@ static const char *quoted(struct words *words, const char *text)
 	*to++ = '"';
 	for (size_t i = 0; i < len; i++)
 		*to++ = (unsigned char)text[i] < ' ' || text[i] == 0x7f ? '?' : text[i];
-	strcpy(to, text[len] ? "...\"" : "\"");
+	stpcpy(to, text[len] ? "...\"" : "\"");
 	return words->text;
 }
 
@@ -110,7 +110,7 @@ static const char *size_words(struct words *words, uint64_t mib)
 }
 
 /* "a|b|c" as "a, b or c" */
-static void list_choices(struct words *words, const char *choices)
+static const char *list_choices(struct words *words, const char *choices)
 {
 	char *to = words->text, *end = to + sizeof(words->text) - sizeof(" or ");
 	for (; *choices && to < end; choices++) {
@@ -120,48 +120,51 @@ static void list_choices(struct words *words, const char *choices)
 			to = stpcpy(to, strchr(choices + 1, '|') ? ", " : " or ");
 	}
 	*to = '\0';
+	return words->text;
+}
+
+static const char *expected_text(struct words *words, const struct cvmm_option *option, bool json)
+{
+	if (option->choices)
+		return list_choices(words, option->choices);
+	if (is_cmdline(option) && json)
+		return "text or a list of texts, without control characters";
+	if (!option->max)
+		return "text without control characters";
+	snprintf(words->text, sizeof(words->text),
+	         "text of %" PRIu64 " to %" PRIu64 " bytes without control characters", option->min, option->max);
+	return words->text;
 }
 
 /* What a value of @option looks like. */
 static const char *expected(struct words *words, const struct cvmm_option *option, bool json)
 {
 	struct words min, max;
-	char *text = words->text;
 	switch (option->type) {
 	case CVMM_OPTION_NUMBER:
-		snprintf(text, sizeof(words->text), "a number from %" PRIu64 " to %" PRIu64, option->min, option->max);
-		break;
+		snprintf(words->text, sizeof(words->text), "a number from %" PRIu64 " to %" PRIu64, option->min,
+		         option->max);
+		return words->text;
 	case CVMM_OPTION_SIZE:
-		snprintf(text, sizeof(words->text), "a size in whole MiB from %s to %s, such as 512M or 2G",
-			 size_words(&min, option->min), size_words(&max, option->max));
-		break;
+		snprintf(words->text, sizeof(words->text), "a size in whole MiB from %s to %s, such as 512M or 2G",
+		         size_words(&min, option->min), size_words(&max, option->max));
+		return words->text;
 	case CVMM_OPTION_BOOL:
-		strcpy(text, json ? "true or false" : "on or off");
-		break;
+		return json ? "true or false" : "on or off";
 	case CVMM_OPTION_PATH:
-		strcpy(text, "a file name");
-		break;
+		return "a file name";
 	case CVMM_OPTION_STRING:
 	case CVMM_OPTION_CHOICE:
-		if (option->choices)
-			list_choices(words, option->choices);
-		else if (option->max)
-			snprintf(text, sizeof(words->text),
-				 "text of %" PRIu64 " to %" PRIu64 " bytes without control characters", option->min,
-				 option->max);
-		else
-			strcpy(text, is_cmdline(option) && json ? "text or a list of texts, without control characters"
-								: "text without control characters");
 		break;
 	}
-	return words->text;
+	return expected_text(words, option, json);
 }
 
 static int not_a_value(int code, const struct cvmm_option *option, const char *value, struct cvmm_error *err)
 {
 	struct words want, found;
 	return err_set(err, code, "%s: expected %s, found %s", option->name, expected(&want, option, false),
-		       quoted(&found, value));
+	               quoted(&found, value));
 }
 
 /* ---- one value from text ----------------------------------------------------------------------------------------- */
@@ -322,7 +325,7 @@ static int parse_into(const struct cvmm_option *option, void *field, const char 
 }
 
 static int set_option(struct config *config, const struct cvmm_option *option, const char *value,
-		      struct cvmm_error *err)
+                      struct cvmm_error *err)
 {
 	int ret = parse_into(option, field_of(config, option), value);
 	if (ret == -ENOMEM)
@@ -393,8 +396,8 @@ int config_get(const struct config *config, const char *name, char *buf, size_t 
 /* ---- life -------------------------------------------------------------------------------------------------------- */
 
 static const size_t fd_fields[] = { offsetof(struct config, kernel_fd), offsetof(struct config, initrd_fd),
-				    offsetof(struct config, kvm_fd), offsetof(struct config, console_in_fd),
-				    offsetof(struct config, console_out_fd) };
+	                            offsetof(struct config, kvm_fd), offsetof(struct config, console_in_fd),
+	                            offsetof(struct config, console_out_fd) };
 
 static int *fd_at(const struct config *config, size_t i)
 {
@@ -496,7 +499,7 @@ static const char *describe_json(struct words *words, const json_t *value)
 		return words->text;
 	case JSON_INTEGER:
 		snprintf(words->text, sizeof(words->text), "the number %" JSON_INTEGER_FORMAT,
-			 json_integer_value(value));
+		         json_integer_value(value));
 		return words->text;
 	case JSON_REAL:
 		snprintf(words->text, sizeof(words->text), "the number %g", json_real_value(value));
@@ -519,7 +522,7 @@ static int wrong_json(int code, const struct cvmm_option *option, const json_t *
 {
 	struct words want, found;
 	return err_set(err, code, "\"%s\": expected %s, found %s", option->name, expected(&want, option, true),
-		       describe_json(&found, value));
+	               describe_json(&found, value));
 }
 
 /* ["a", "b"] as "a b", to be freed. */
@@ -532,7 +535,7 @@ static int join_words(const struct cvmm_option *option, const json_t *list, char
 	{
 		if (!json_is_string(word))
 			return err_set(err, -EINVAL, "\"%s\"[%zu]: expected text, found %s", option->name, i,
-				       describe_json(&found, word));
+			               describe_json(&found, word));
 		size += json_string_length(word) + 1;
 	}
 	char *to = *joined = malloc(size);

@@ -41,8 +41,8 @@ static int print_text(const struct cvmm_doctor *doctor)
 	int width = widest_name(doctor);
 	for (size_t i = 0; i < doctor->count; i++) {
 		const struct cvmm_check *check = &doctor->checks[i];
-		printf("%-4s  %-8s  %-*s  %s\n", status_words[check->status], check->kind, width,
-		       check->name, check->message);
+		printf("%-4s  %-8s  %-*s  %s\n", status_words[check->status], check->kind, width, check->name,
+		       check->message);
 	}
 	const struct cvmm_check *failure = first_failure(doctor);
 	if (doctor->good)
