@@ -16,9 +16,9 @@
 
 enum { EVENTQ, STATUSQ, QUEUE_COUNT };
 enum {
-	QUEUE_SIZE = 64, /* as many buffers as Linux's driver ever offers */
+	QUEUE_SIZE = 64,    /* as many buffers as Linux's driver ever offers */
 	BUS_VIRTUAL = 0x06, /* linux/input.h */
-	PRESSES_MAX = 16, /* that wait for a driver; the button was pressed often enough then */
+	PRESSES_MAX = 16,   /* that wait for a driver; the button was pressed often enough then */
 };
 
 /* What a press is for the driver: a press and a release, each closed by a report. */

@@ -322,7 +322,10 @@ int virtio_init(struct virtio_device *vdev, const struct virtio_ops *ops, unsign
 		return -ENOMEM;
 	for (unsigned i = 0; i < queue_count; i++)
 		vdev->queues[i] = (struct virtqueue){
-			.mem = mem, .owner = ops->name, .index = i, .size_max = queue_size,
+			.mem = mem,
+			.owner = ops->name,
+			.index = i,
+			.size_max = queue_size,
 		};
 	return 0;
 }

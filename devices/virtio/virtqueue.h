@@ -20,12 +20,12 @@ enum { VIRTQUEUE_SIZE_MAX = 32768 };
 /* A buffer that the driver made available: first what we may read, then what we may write. Lies in guest memory, so its
  * bytes may change under us: parse from a copy. */
 struct desc_chain {
-	struct iovec *iov;   /* the caller's, set before pop(); holds iov_max segments */
-	unsigned iov_max;    /* not less than the queue's size, or a longer chain breaks the queue */
-	unsigned readable;   /* iov[0 .. readable) */
-	unsigned writable;   /* iov[readable .. readable + writable) */
+	struct iovec *iov;                   /* the caller's, set before pop(); holds iov_max segments */
+	unsigned iov_max;                    /* not less than the queue's size, or a longer chain breaks the queue */
+	unsigned readable;                   /* iov[0 .. readable) */
+	unsigned writable;                   /* iov[readable .. readable + writable) */
 	uint32_t readable_len, writable_len; /* bytes; their sum fits 32 bits */
-	uint16_t head;       /* for push() alone: a hostile driver offers one head twice, so it indexes nothing of ours */
+	uint16_t head; /* for push() alone: a hostile driver offers one head twice, so it indexes nothing of ours */
 };
 
 /* Copy @len bytes to the start of the writable part; returns how many found room. */
@@ -56,14 +56,14 @@ extern const struct ring_ops split_ring;
 
 struct virtqueue {
 	struct virtqueue_state s;
-	const struct ring_ops *ring; /* chosen by the negotiated features when the queue becomes ready */
+	const struct ring_ops *ring;    /* chosen by the negotiated features when the queue becomes ready */
 	const struct guest_memory *mem; /* not owned */
-	const char *owner;           /* the device's name, for logs; not owned */
+	const char *owner;              /* the device's name, for logs; not owned */
 	unsigned index;
 	uint16_t size_max;
-	bool indirect, event_idx;    /* negotiated */
-	bool running;                /* ready, and the device live: the ring may be touched */
-	bool broken;                 /* the driver broke a rule; virtio_flush() tells it */
+	bool indirect, event_idx; /* negotiated */
+	bool running;             /* ready, and the device live: the ring may be touched */
+	bool broken;              /* the driver broke a rule; virtio_flush() tells it */
 
 	/* Beside the state, and rebuilt from it. */
 	void *desc, *driver, *device; /* host addresses of the areas, while ready */

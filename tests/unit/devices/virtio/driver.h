@@ -99,6 +99,7 @@ static inline bool ring_kick_due(struct ring *ring)
 
 static inline bool ring_take(struct ring *ring, uint32_t *id, uint32_t *len)
 {
+	*id = *len = 0;
 	if (ring->last_used == le16toh(ring->used->idx))
 		return false;
 	const struct vring_used_elem *elem = &ring->used->ring[ring->last_used++ % ring->size];

@@ -11,7 +11,7 @@ struct echo {
 	uint8_t config[12]; /* the first 4 bytes may be written */
 	uint64_t answered;  /* the state to be saved; above 1000 is nonsense */
 	unsigned notified, resets, machine_resets;
-	bool hold;          /* leave chains where they are */
+	bool hold; /* leave chains where they are */
 };
 
 static struct driver drv;
@@ -70,20 +70,30 @@ static void echo_free(struct virtio_device *vdev)
 }
 
 static const struct virtio_ops echo_ops = {
-	.name = "echo", .id = ECHO_ID, .features = F_ECHO, .config_size = sizeof(echo->config),
-	.config_read = echo_config_read, .config_write = echo_config_write, .notify = echo_notify,
-	.reset = echo_reset, .free = echo_free, .state_size = 8, .save = echo_save, .load = echo_load,
+	.name = "echo",
+	.id = ECHO_ID,
+	.features = F_ECHO,
+	.config_size = sizeof(echo->config),
+	.config_read = echo_config_read,
+	.config_write = echo_config_write,
+	.notify = echo_notify,
+	.reset = echo_reset,
+	.free = echo_free,
+	.state_size = 8,
+	.save = echo_save,
+	.load = echo_load,
 };
 
 static int setup(void **state)
 {
 	driver_init(&drv);
 	echo = calloc(1, sizeof(*echo));
-	assert_int_equal(virtio_mmio_init(&echo->vdev, &echo_ops, DRIVER_QUEUES, ECHO_QUEUE_SIZE, driver_irq(&drv),
-	                                  &drv.mem), 0);
+	assert_int_equal(
+		virtio_mmio_init(&echo->vdev, &echo_ops, DRIVER_QUEUES, ECHO_QUEUE_SIZE, driver_irq(&drv), &drv.mem),
+		0);
 	driver_plug(&drv, &echo->vdev.dev);
-	for (uint8_t i = 0; i < sizeof(echo->config); i++)
-		echo->config[i] = 0x10 + i;
+	for (size_t i = 0; i < sizeof(echo->config); i++)
+		echo->config[i] = (uint8_t)(0x10 + i);
 	return 0;
 }
 
@@ -250,11 +260,17 @@ static void test_queue_that_cannot_be(void **state)
 		uint64_t reg;
 		uint32_t val;
 	} cases[] = {
-		{ VIRTIO_MMIO_QUEUE_NUM, 0 }, { VIRTIO_MMIO_QUEUE_NUM, 7 }, { VIRTIO_MMIO_QUEUE_NUM, 32 },
-		{ VIRTIO_MMIO_QUEUE_NUM, 0x10008 }, { VIRTIO_MMIO_QUEUE_NUM, UINT32_MAX },
-		{ VIRTIO_MMIO_QUEUE_DESC_LOW, 0x1004 }, { VIRTIO_MMIO_QUEUE_DESC_HIGH, 3 },
-		{ VIRTIO_MMIO_QUEUE_AVAIL_LOW, 0x1001 }, { VIRTIO_MMIO_QUEUE_AVAIL_HIGH, UINT32_MAX },
-		{ VIRTIO_MMIO_QUEUE_USED_LOW, MIB }, { VIRTIO_MMIO_QUEUE_USED_HIGH, 1 << 20 },
+		{ VIRTIO_MMIO_QUEUE_NUM, 0 },
+		{ VIRTIO_MMIO_QUEUE_NUM, 7 },
+		{ VIRTIO_MMIO_QUEUE_NUM, 32 },
+		{ VIRTIO_MMIO_QUEUE_NUM, 0x10008 },
+		{ VIRTIO_MMIO_QUEUE_NUM, UINT32_MAX },
+		{ VIRTIO_MMIO_QUEUE_DESC_LOW, 0x1004 },
+		{ VIRTIO_MMIO_QUEUE_DESC_HIGH, 3 },
+		{ VIRTIO_MMIO_QUEUE_AVAIL_LOW, 0x1001 },
+		{ VIRTIO_MMIO_QUEUE_AVAIL_HIGH, UINT32_MAX },
+		{ VIRTIO_MMIO_QUEUE_USED_LOW, MIB },
+		{ VIRTIO_MMIO_QUEUE_USED_HIGH, 1 << 20 },
 	};
 	struct ring ring;
 	ring_init(&ring, &drv.mem, 0x8000, 8, false);
@@ -276,8 +292,9 @@ static void test_access_widths(void **state)
 		uint64_t off;
 		unsigned size;
 	} bad[] = {
-		{ 0, 1 }, { 0, 2 }, { 0, 8 }, { VIRTIO_MMIO_STATUS, 1 }, { 0x72, 2 }, { 0x6e, 4 }, { 0x71, 4 },
-		{ 0xf8, 8 }, { 0xfe, 4 }, { 0x101, 2 }, { 0x102, 4 }, { 0x104, 8 },
+		{ 0, 1 },    { 0, 2 },     { 0, 8 },     { VIRTIO_MMIO_STATUS, 1 },
+		{ 0x72, 2 }, { 0x6e, 4 },  { 0x71, 4 },  { 0xf8, 8 },
+		{ 0xfe, 4 }, { 0x101, 2 }, { 0x102, 4 }, { 0x104, 8 },
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		uint64_t ones = bad[i].size == 8 ? UINT64_MAX : (1ull << 8 * bad[i].size) - 1;
@@ -298,8 +315,11 @@ static void test_no_other_register_can_be_written(void **state)
 {
 	go_live(0);
 	static const uint64_t written[] = {
-		VIRTIO_MMIO_DEVICE_FEATURES_SEL, VIRTIO_MMIO_DRIVER_FEATURES_SEL, VIRTIO_MMIO_QUEUE_SEL,
-		VIRTIO_MMIO_QUEUE_READY, VIRTIO_MMIO_STATUS,
+		VIRTIO_MMIO_DEVICE_FEATURES_SEL,
+		VIRTIO_MMIO_DRIVER_FEATURES_SEL,
+		VIRTIO_MMIO_QUEUE_SEL,
+		VIRTIO_MMIO_QUEUE_READY,
+		VIRTIO_MMIO_STATUS,
 	};
 	reg_write(&drv, VIRTIO_MMIO_QUEUE_SEL, 0);
 	size_t size = drv.dev->ops->state_size;
@@ -497,8 +517,9 @@ static void test_save_and_load_in_the_middle(void **state)
 	struct echo *old = echo;
 	drv.irq = false;
 	echo = calloc(1, sizeof(*echo));
-	assert_int_equal(virtio_mmio_init(&echo->vdev, &echo_ops, DRIVER_QUEUES, ECHO_QUEUE_SIZE, driver_irq(&drv),
-	                                  &drv.mem), 0);
+	assert_int_equal(
+		virtio_mmio_init(&echo->vdev, &echo_ops, DRIVER_QUEUES, ECHO_QUEUE_SIZE, driver_irq(&drv), &drv.mem),
+		0);
 	drv.bus.count = 0;
 	driver_plug(&drv, &echo->vdev.dev);
 	reg_write(&drv, VIRTIO_MMIO_STATUS, S_ACK);

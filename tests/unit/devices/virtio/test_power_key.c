@@ -82,7 +82,10 @@ static bool next_event(struct virtio_input_event *event)
 }
 
 static const struct virtio_input_event press[] = {
-	{ EV_KEY, KEY_POWER, 1 }, { EV_SYN, SYN_REPORT, 0 }, { EV_KEY, KEY_POWER, 0 }, { EV_SYN, SYN_REPORT, 0 },
+	{ EV_KEY, KEY_POWER, 1 },
+	{ EV_SYN, SYN_REPORT, 0 },
+	{ EV_KEY, KEY_POWER, 0 },
+	{ EV_SYN, SYN_REPORT, 0 },
 };
 
 static void assert_events(unsigned from, unsigned count)
@@ -113,8 +116,9 @@ static void test_probe(void **state)
 	/* KEY_POWER, and nothing else of any kind: no repeat, no lights */
 	for (unsigned select = 0; select < 256; select++) {
 		for (unsigned subsel = 0; subsel < 256; subsel++) {
-			bool known = (select == VIRTIO_INPUT_CFG_EV_BITS && subsel == EV_KEY) ||
-			             (select >= VIRTIO_INPUT_CFG_ID_NAME && select <= VIRTIO_INPUT_CFG_ID_DEVIDS && !subsel);
+			bool known =
+				(select == VIRTIO_INPUT_CFG_EV_BITS && subsel == EV_KEY) ||
+				(select >= VIRTIO_INPUT_CFG_ID_NAME && select <= VIRTIO_INPUT_CFG_ID_DEVIDS && !subsel);
 			uint8_t size = select_config(select, subsel);
 			assert_int_equal(size > 0, known);
 			assert_true(size <= sizeof(((struct virtio_input_config *)0)->u));
@@ -271,8 +275,8 @@ static void test_events_in_pieces_and_tables(void **state)
 	struct ring *eventq = &drv.queues[EVENTQ];
 	struct vring_desc *table = guest_at(&drv.mem, 0x50000, 48);
 	for (uint16_t i = 0; i < 3; i++) /* 8 bytes in 3, 3 and 2 */
-		desc_set(&table[i], EVENTS_GPA + 3 * i, i < 2 ? 3 : 2, VRING_DESC_F_WRITE | (i < 2 ? VRING_DESC_F_NEXT : 0),
-		         i + 1);
+		desc_set(&table[i], EVENTS_GPA + 3 * i, i < 2 ? 3 : 2,
+		         VRING_DESC_F_WRITE | (i < 2 ? VRING_DESC_F_NEXT : 0), i + 1);
 	desc_set(&eventq->desc[0], 0x50000, 48, VRING_DESC_F_INDIRECT, 0);
 	ring_offer(eventq, 0);
 	virtio_power_key_press(drv.dev);

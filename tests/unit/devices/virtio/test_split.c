@@ -31,8 +31,13 @@ static int teardown(void **state)
 static struct virtqueue_state ring_state(uint16_t start)
 {
 	return (struct virtqueue_state){
-		.desc = ring.desc_gpa, .driver = ring.avail_gpa, .device = ring.used_gpa,
-		.size = ring.size, .last_avail = start, .used = start, .ready = 1,
+		.desc = ring.desc_gpa,
+		.driver = ring.avail_gpa,
+		.device = ring.used_gpa,
+		.size = ring.size,
+		.last_avail = start,
+		.used = start,
+		.ready = 1,
 	};
 }
 
@@ -72,7 +77,7 @@ struct shadow {
 	uint64_t features;
 	uint16_t free[SIZE_MAX_TESTED]; /* descriptors that the driver may use */
 	unsigned free_count;
-	struct offer offers[SIZE_MAX_TESTED]; /* by head */
+	struct offer offers[SIZE_MAX_TESTED];                                              /* by head */
 	uint16_t avail[SIZE_MAX_TESTED], popped[SIZE_MAX_TESTED], pushed[SIZE_MAX_TESTED]; /* heads, oldest first */
 	unsigned avail_count, popped_count, pushed_count, published_count; /* published: of the pushed, taken last */
 	bool asleep; /* the device saw the queue empty: it relies on a kick */
@@ -241,7 +246,7 @@ static void random_run(uint32_t seed)
 	for (uint16_t i = 0; i < size; i++)
 		sh.free[sh.free_count++] = i;
 	static void (*const steps[])(struct shadow *) = {
-		driver_adds, driver_adds, driver_adds, device_pops, device_pops, device_pops,
+		driver_adds,   driver_adds,   driver_adds,   device_pops,      device_pops,  device_pops,
 		device_pushes, device_pushes, device_pushes, device_publishes, driver_takes, device_moves,
 	};
 	for (unsigned i = 0; i < 300; i++)
@@ -268,8 +273,7 @@ static void test_random_operation(void **state)
 static void test_areas_are_checked(void **state)
 {
 	static const struct {
-		uint16_t size;
-		uint64_t desc, driver, device;
+		uint64_t size, desc, driver, device;
 		int ret;
 	} cases[] = {
 		{ 8, 0x1000, 0x2000, 0x3000, 0 },
@@ -298,8 +302,10 @@ static void test_areas_are_checked(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		vq = (struct virtqueue){ .mem = &drv.mem, .owner = "test", .size_max = SIZE_MAX_TESTED };
 		vq.s = (struct virtqueue_state){
-			.size = cases[i].size, .desc = cases[i].desc,
-			.driver = cases[i].driver, .device = cases[i].device,
+			.size = (uint16_t)cases[i].size,
+			.desc = cases[i].desc,
+			.driver = cases[i].driver,
+			.device = cases[i].device,
 		};
 		assert_int_equal(virtqueue_enable(&vq, F_VERSION_1), cases[i].ret);
 		assert_int_equal(vq.s.ready, !cases[i].ret);
@@ -336,7 +342,7 @@ static const struct hostile {
 	struct vring_desc desc[5];  /* of the ring, which has four */
 	struct vring_desc table[6]; /* at T */
 	uint16_t head;
-	bool fine;                  /* odd, but not forbidden */
+	bool fine; /* odd, but not forbidden */
 } hostiles[] = {
 	{ "head beyond the table", { { D, 8, 0, 0 } }, .head = 4 },
 	{ "head far beyond the table", { { D, 8, 0, 0 } }, .head = 0xffff },
@@ -367,13 +373,17 @@ static const struct hostile {
 	{ "indirect in itself", { { T, 16, I, 0 } }, { { T, 16, I, 0 } } },
 	{ "indirect next beyond its table", { { T, 32, I, 0 } }, { { D, 8, N, 2 }, { 0 }, { D, 8, 0, 0 } } },
 	{ "indirect loop", { { T, 32, I, 0 } }, { { D, 8, N, 1 }, { D, 8, N, 0 } } },
-	{ "indirect longer than the queue", { { T, 80, I, 0 } },
+	{ "indirect longer than the queue",
+	  { { T, 80, I, 0 } },
 	  { { D, 8, N, 1 }, { D, 8, N, 2 }, { D, 8, N, 3 }, { D, 8, N, 4 }, { D, 8, 0, 0 } } },
-	{ "direct and indirect longer than the queue", { { D, 8, N, 1 }, { T, 64, I, 0 } },
+	{ "direct and indirect longer than the queue",
+	  { { D, 8, N, 1 }, { T, 64, I, 0 } },
 	  { { D, 8, N, 1 }, { D, 8, N, 2 }, { D, 8, N, 3 }, { D, 8, 0, 0 } } },
 	{ "as long as the queue", { { D, 8, N, 1 }, { D, 8, N, 2 }, { D, 8, N, 3 }, { D, 8, W, 0 } }, .fine = true },
-	{ "direct, then indirect", { { D, 8, N, 3 }, [3] = { T, 48, I | W, 0 } },
-	  { { D, 8, N, 1 }, { D, 8, N | W, 2 }, { D, 8, W, 0 } }, .fine = true },
+	{ "direct, then indirect",
+	  { { D, 8, N, 3 }, [3] = { T, 48, I | W, 0 } },
+	  { { D, 8, N, 1 }, { D, 8, N | W, 2 }, { D, 8, W, 0 } },
+	  .fine = true },
 	{ "indirect with unused descriptors", { { T, 80, I, 0 } }, { { D, 8, 0, 0 } }, .fine = true },
 	{ "4 GiB but one byte", { { 4 * GIB, 0x80000000, N, 1 }, { 4 * GIB, 0x7fffffff, W, 0 } }, .fine = true },
 	{ "unknown flags", { { D, 8, 0xfff8, 9 } }, .fine = true },
@@ -490,8 +500,16 @@ static atomic_uint rewritten;
 static void *rewrite(void *arg)
 {
 	static const struct vring_desc shapes[] = {
-		{ D, 8, N, 1 }, { D, 8, W, 0 }, { 2 * MIB, 8, 0, 0 }, { T, 32, I, 0 }, { MIB - 4, 4, N, 2 }, { D, 0, N, 0 },
-		{ UINT64_MAX, 0xffffffff, W | N, 3 }, { MIB - 4, 0xffff, W, 0xffff }, { D, 4096, 0, 0 }, { T, 32, I, 0 },
+		{ D, 8, N, 1 },
+		{ D, 8, W, 0 },
+		{ 2 * MIB, 8, 0, 0 },
+		{ T, 32, I, 0 },
+		{ MIB - 4, 4, N, 2 },
+		{ D, 0, N, 0 },
+		{ UINT64_MAX, 0xffffffff, W | N, 3 },
+		{ MIB - 4, 0xffff, W, 0xffff },
+		{ D, 4096, 0, 0 },
+		{ T, 32, I, 0 },
 	};
 	uint64_t random = 1;
 	for (unsigned i = 0; rewriting; i++) {
@@ -511,7 +529,8 @@ static void check_chain_is_inside(void)
 	for (unsigned i = 0; i < chain.readable + chain.writable; i++) {
 		const struct guest_region *region = &drv.mem.regions[0];
 		uint8_t *start = chain.iov[i].iov_base;
-		assert_true(start >= region->hva && chain.iov[i].iov_len <= (size_t)(region->hva + region->size - start));
+		assert_true(start >= region->hva &&
+		            chain.iov[i].iov_len <= (size_t)(region->hva + region->size - start));
 		len += chain.iov[i].iov_len;
 	}
 	assert_int_equal(len, chain.readable_len + chain.writable_len);
