@@ -52,7 +52,7 @@ class Machine:
 MACHINES = {
     "x86_64": Machine(
         "qemu-system-x86_64",
-        ("-M", "q35", "-accel", "tcg", "-cpu", "EPYC-v3,+svm,+npt,+nrip-save", "-smp", "1", "-m", "1280"),
+        ("-M", "q35", "-accel", "tcg", "-cpu", "EPYC-v3,+svm,+npt,+nrip-save,-xsave", "-smp", "1", "-m", "1280"),
         "vmlinux", "console=ttyS0 no_timer_check tsc=reliable " + COMMON_CMDLINE,
         ("kvm_amd", "virtio_pci", "virtio_blk", "virtio_console", "ext4")),
     "aarch64": Machine(
