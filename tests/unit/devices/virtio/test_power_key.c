@@ -90,7 +90,7 @@ static const struct virtio_input_event press[] = {
 
 static void assert_events(unsigned from, unsigned count)
 {
-	struct virtio_input_event event;
+	struct virtio_input_event event = { 0 };
 	for (unsigned i = from; i < from + count; i++) {
 		assert_true(next_event(&event));
 		assert_int_equal(le16toh(event.type), press[i % 4].type);
