@@ -132,9 +132,9 @@ static size_t describe_reg(struct vcpu *vcpu, const struct named_reg *reg, unsig
 {
 	uint64_t value;
 	const char *lead = nth % REGS_A_LINE ? "  " : len ? "\n" : "";
-	int n = get_reg(vcpu, reg->id, &value) < 0 ?
-	                snprintf(buf + len, size - len, "%s%6s ????????????????", lead, reg->name) :
-	                snprintf(buf + len, size - len, "%s%6s %016" PRIx64, lead, reg->name, value);
+	int n = get_reg(vcpu, reg->id, &value) < 0
+	                ? snprintf(buf + len, size - len, "%s%6s ????????????????", lead, reg->name)
+	                : snprintf(buf + len, size - len, "%s%6s %016" PRIx64, lead, reg->name, value);
 	return MIN(len + (size_t)MAX(n, 0), size - 1);
 }
 
