@@ -15,16 +15,16 @@ const enum kernel_arch arch_kernel = KERNEL_AARCH64;
 const char arch_default_cmdline[] = "console=ttyAMA0 panic=-1";
 
 const struct kvm_cap_need arch_kvm_caps[] = {
-	{ KVM_CAP_ONE_REG, "ONE_REG", true, "to set vCPU registers" },
-	{ KVM_CAP_DEVICE_CTRL, "DEVICE_CTRL", true, "to make the interrupt controller" },
-	{ KVM_CAP_ARM_PSCI_0_2, "ARM_PSCI_0_2", true, "for guests to start CPUs, power off and reset" },
-	{ KVM_CAP_ARM_VM_IPA_SIZE, "ARM_VM_IPA_SIZE", false, "for guest memory that does not suit 40 address bits" },
-	{ KVM_CAP_ARM_NISV_TO_USER, "ARM_NISV_TO_USER", false, "to answer guests' odd accesses to nothing" },
-	{ KVM_CAP_ARM_INJECT_EXT_DABT, "ARM_INJECT_EXT_DABT", false, "to answer guests' odd accesses to nothing" },
-	{ KVM_CAP_ARM_PMU_V3, "ARM_PMU_V3", false, "for a performance monitor in guests" },
-	{ KVM_CAP_ARM_SVE, "ARM_SVE", false, "for scalable vectors in guests" },
-	{ KVM_CAP_ARM_PTRAUTH_ADDRESS, "ARM_PTRAUTH_ADDRESS", false, "for pointer authentication in guests" },
-	{ KVM_CAP_ARM_PTRAUTH_GENERIC, "ARM_PTRAUTH_GENERIC", false, "for pointer authentication in guests" },
+	{ KVM_CAP_ONE_REG, "ONE_REG", true, "vCPU registers" },
+	{ KVM_CAP_DEVICE_CTRL, "DEVICE_CTRL", true, "the interrupt controller" },
+	{ KVM_CAP_ARM_PSCI_0_2, "ARM_PSCI_0_2", true, "guests that start CPUs, power off and reset" },
+	{ KVM_CAP_ARM_VM_IPA_SIZE, "ARM_VM_IPA_SIZE", false, "guest memory beyond 40 address bits" },
+	{ KVM_CAP_ARM_NISV_TO_USER, "ARM_NISV_TO_USER", false, "aborts in answer to odd accesses to nothing" },
+	{ KVM_CAP_ARM_INJECT_EXT_DABT, "ARM_INJECT_EXT_DABT", false, "aborts in answer to odd accesses to nothing" },
+	{ KVM_CAP_ARM_PMU_V3, "ARM_PMU_V3", false, "a performance monitor in guests" },
+	{ KVM_CAP_ARM_SVE, "ARM_SVE", false, "scalable vectors in guests" },
+	{ KVM_CAP_ARM_PTRAUTH_ADDRESS, "ARM_PTRAUTH_ADDRESS", false, "pointer authentication in guests" },
+	{ KVM_CAP_ARM_PTRAUTH_GENERIC, "ARM_PTRAUTH_GENERIC", false, "pointer authentication in guests" },
 	{ .name = NULL },
 };
 
