@@ -24,7 +24,7 @@ test: ## everything: install, build all variants, run all tests of both architec
 	@scripts/setup build run test cross
 	@tests/run-all
 
-check: ## the fast tests: unit and kvm
+check: ## the fast tests: unit, command line, kvm
 	@scripts/setup --check build test
 	@tests/run-all unit kvm
 

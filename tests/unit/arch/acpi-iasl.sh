@@ -6,7 +6,7 @@ set -eu
 command -v iasl >/dev/null || { echo "iasl is not installed"; exit 77; }
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
-"$1" --dump "$dir"
+${MESON_EXE_WRAPPER:-} "$1" --dump "$dir"
 failed=0
 fail() { echo "$1: $2"; cat "$dir/log"; failed=1; }
 for table in dsdt facp apic xsdt; do

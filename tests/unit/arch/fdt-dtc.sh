@@ -5,7 +5,7 @@ set -eu
 command -v dtc >/dev/null || { echo "dtc is not installed"; exit 77; }
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
-"$1" --dump "$dir"
+${MESON_EXE_WRAPPER:-} "$1" --dump "$dir"
 failed=0
 for blob in "$dir"/*.dtb; do
 	[ -s "$blob" ] || { echo "no sample trees"; exit 1; }
