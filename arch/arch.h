@@ -18,6 +18,9 @@ extern const char arch_default_cmdline[];   /* console=... and so on */
 extern const struct kvm_cap_need arch_kvm_caps[]; /* ends with name NULL */
 enum { ARCH_MAX_CPUS = 254 };
 
+/* -EINVAL: @config has an option that this architecture's machine has not. No KVM call, no file. */
+int arch_check_config(const struct config *config, struct cvmm_error *err);
+
 /* The argument of KVM_CREATE_VM that fits @config: 0, or on aarch64 the IPA size. Negative errno: cannot be. */
 int64_t arch_vm_type(int kvm_fd, const struct config *config, struct cvmm_error *err);
 

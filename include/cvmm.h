@@ -171,7 +171,7 @@ struct cvmm_result {
 
 /**
  * Check the description as far as it can be without the host and the files: what cvmm_vm_create() does first.
- * Returns 0; -EINVAL: an option that is needed is missing, or two contradict each other.
+ * Returns 0; -EINVAL: an option that is needed is missing, is not for this architecture, or contradicts another.
  */
 CVMM_API int cvmm_vm_check(struct cvmm_vm *vm, struct cvmm_error *err);
 

@@ -468,7 +468,8 @@ int config_copy(struct config *to, const struct config *from, struct cvmm_error 
 	int ret = copy_owned(to, from);
 	if (ret < 0) {
 		config_fini(to);
-		return err_set(err, ret, "cannot copy the configuration: %s", strerror(-ret));
+		errno = -ret;
+		return err_set(err, ret, "cannot copy the configuration: %m");
 	}
 	return 0;
 }
@@ -662,7 +663,7 @@ int config_load_file(struct config *config, const char *path, struct cvmm_error 
 	if (len == -EFBIG)
 		return err_set(err, -EFBIG, "%s: larger than 1 MiB: not a configuration", path);
 	if (len < 0)
-		return err_set(err, (int)len, "%s: %s", path, strerror((int)-len));
+		return err_set(err, (int)len, "%s: %m", path);
 	int ret = config_load_text(config, text, (size_t)len, err);
 	return ret < 0 ? err_prefix(err, ret, "%s", path) : 0;
 }

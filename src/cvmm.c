@@ -383,14 +383,15 @@ static void handle_undo_create(struct cvmm_vm *handle)
 
 int cvmm_vm_check(struct cvmm_vm *handle, struct cvmm_error *err)
 {
-	return config_check(&handle->config, err);
+	int ret = config_check(&handle->config, err);
+	return ret < 0 ? ret : arch_check_config(&handle->config, err);
 }
 
 int cvmm_vm_create(struct cvmm_vm *handle, struct cvmm_error *err)
 {
 	int ret = handle_describing(handle, err);
 	if (ret == 0)
-		ret = config_check(&handle->config, err);
+		ret = cvmm_vm_check(handle, err);
 	if (ret < 0)
 		return ret;
 	struct log *before = log_use(&handle->log);

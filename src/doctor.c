@@ -27,6 +27,7 @@ enum {
 	LITTLE_MEMORY_MIB = 256,
 	FLAGS_MAX = 4096,
 	GROUPS_MAX = 256,
+	GROUP_LINE_MAX = 16384,
 };
 
 struct examination {
@@ -122,14 +123,14 @@ static const char *why_missing(void)
 /* From /etc/group alone: asking the name services would need them in a static binary too. */
 static bool group_name(gid_t gid, char *name, size_t size)
 {
-	FILE *file = fopen("/etc/group", "re");
+	char line[GROUP_LINE_MAX];
+	struct group entry, *group = NULL;
 	bool found = false;
-	struct group *group;
-	while (file && !found && (group = fgetgrent(file)))
-		if (group->gr_gid == gid) {
-			snprintf(name, size, "%s", group->gr_name);
-			found = true;
-		}
+	FILE *file = fopen("/etc/group", "re");
+	while (file && !found && fgetgrent_r(file, &entry, line, sizeof(line), &group) == 0)
+		found = entry.gr_gid == gid;
+	if (found)
+		snprintf(name, size, "%s", entry.gr_name);
 	if (file)
 		fclose(file);
 	return found;
@@ -145,29 +146,32 @@ static bool is_member(gid_t gid)
 	return getegid() == gid;
 }
 
+#define device_fails(exam, ...) report(exam, "kvm-device", "required", CVMM_CHECK_FAIL, __VA_ARGS__)
+
 static void explain_denied(struct examination *exam)
 {
 	struct stat st;
 	char group[32];
 	const char *why = "a container's or a security policy forbids it";
 	if (stat("/dev/kvm", &st) < 0) {
-		report(exam, "kvm-device", "required", CVMM_CHECK_FAIL, "/dev/kvm: permission denied on the way to it");
+		device_fails(exam, "/dev/kvm: permission denied on the way to it");
 	} else if ((st.st_mode & 060) != 060) {
-		report(exam, "kvm-device", "required", CVMM_CHECK_FAIL,
-		       "/dev/kvm is for its owner alone (mode %04o): give it to a group, as root: chgrp kvm /dev/kvm; "
-		       "chmod 0660 /dev/kvm",
-		       st.st_mode & 07777);
+		device_fails(
+			exam,
+			"/dev/kvm is for its owner alone (mode %04o): give it to a group, as root: chgrp kvm /dev/kvm; "
+			"chmod 0660 /dev/kvm",
+			st.st_mode & 07777);
 	} else if (is_member(st.st_gid)) {
-		report(exam, "kvm-device", "required", CVMM_CHECK_FAIL, "/dev/kvm: permission denied: %s", why);
+		device_fails(exam, "/dev/kvm: permission denied: %s", why);
 	} else if (group_name(st.st_gid, group, sizeof(group))) {
-		report(exam, "kvm-device", "required", CVMM_CHECK_FAIL,
-		       "/dev/kvm belongs to the group %s, which you are not in: sudo usermod -aG %s $USER, then log in "
-		       "again",
-		       group, group);
+		device_fails(
+			exam,
+			"/dev/kvm belongs to the group %s, which you are not in: sudo usermod -aG %s $USER, then log in "
+			"again",
+			group, group);
 	} else {
-		report(exam, "kvm-device", "required", CVMM_CHECK_FAIL,
-		       "/dev/kvm belongs to the group %u, which has no name here: make one and join it",
-		       (unsigned)st.st_gid);
+		device_fails(exam, "/dev/kvm belongs to the group %u, which has no name here: make one and join it",
+		             (unsigned)st.st_gid);
 	}
 }
 
@@ -178,17 +182,15 @@ static void examine_device(struct examination *exam)
 	if (!code)
 		report(exam, "kvm-device", "required", CVMM_CHECK_OK, "/dev/kvm can be opened");
 	else if (code == ENOENT)
-		report(exam, "kvm-device", "required", CVMM_CHECK_FAIL, "/dev/kvm is %s", why_missing());
+		device_fails(exam, "/dev/kvm is %s", why_missing());
 	else if (code == EACCES)
 		explain_denied(exam);
 	else if (code == EPERM)
-		report(exam, "kvm-device", "required", CVMM_CHECK_FAIL,
-		       "/dev/kvm: a container's device policy forbids it: allow character device 10:232");
+		device_fails(exam, "/dev/kvm: a container's device policy forbids it: allow character device 10:232");
 	else if (code == ENXIO || code == ENODEV)
-		report(exam, "kvm-device", "required", CVMM_CHECK_FAIL,
-		       "/dev/kvm has no driver behind it: load the kvm module");
+		device_fails(exam, "/dev/kvm has no driver behind it: load the kvm module");
 	else
-		report(exam, "kvm-device", "required", CVMM_CHECK_FAIL, "/dev/kvm: %s", strerror(code));
+		device_fails(exam, "/dev/kvm: %m");
 }
 
 static void examine_version(struct examination *exam)
@@ -293,12 +295,13 @@ static void examine_nesting(struct examination *exam)
 static void examine_memory(struct examination *exam)
 {
 	char line[128];
-	unsigned long long kib = 0;
-	find_line("/proc/meminfo", "MemAvailable:", line, sizeof(line));
-	if (sscanf(line, "MemAvailable: %llu", &kib) != 1)
+	static const char key[] = "MemAvailable:";
+	find_line("/proc/meminfo", key, line, sizeof(line));
+	if (!*line)
 		return;
-	report(exam, "memory", "info", kib / 1024 < LITTLE_MEMORY_MIB ? CVMM_CHECK_NOTE : CVMM_CHECK_OK,
-	       "%llu MiB are free for guests", kib / 1024);
+	unsigned long mib = strtoul(line + strlen(key), NULL, 10) / 1024; /* it is in KiB */
+	report(exam, "memory", "info", mib < LITTLE_MEMORY_MIB ? CVMM_CHECK_NOTE : CVMM_CHECK_OK,
+	       "%lu MiB are free for guests", mib);
 }
 
 static void examine_huge_pages(struct examination *exam)
@@ -318,7 +321,7 @@ static void examine_io_uring(struct examination *exam)
 	if (fd >= 0)
 		report(exam, "io-uring", "info", CVMM_CHECK_OK, "available");
 	else
-		report(exam, "io-uring", "info", CVMM_CHECK_NOTE, "not available: %s", strerror(errno));
+		report(exam, "io-uring", "info", CVMM_CHECK_NOTE, "not available: %m");
 }
 
 static void examine_tun(struct examination *exam)
@@ -326,7 +329,7 @@ static void examine_tun(struct examination *exam)
 	if (access("/dev/net/tun", R_OK | W_OK) == 0)
 		report(exam, "tun", "info", CVMM_CHECK_OK, "/dev/net/tun can be opened");
 	else
-		report(exam, "tun", "info", CVMM_CHECK_NOTE, "/dev/net/tun cannot be opened: %s", strerror(errno));
+		report(exam, "tun", "info", CVMM_CHECK_NOTE, "/dev/net/tun cannot be opened: %m");
 }
 
 /* ---- all of it --------------------------------------------------------------------------------------------------- */

@@ -92,6 +92,15 @@ uint32_t arch_irq_line_number(unsigned gsi)
 enum { IPA_BITS_DEFAULT = 40, IPA_BITS_MIN = 32 };
 
 /* The fewest address bits that hold all of RAM: stage 2 tables have fewer levels for them. */
+int arch_check_config(const struct config *config, struct cvmm_error *err)
+{
+	if (config->entry != ENTRY_AUTO)
+		return err_set(err, -EINVAL, "entry: only x86_64 machines have a choice");
+	if (config->i8042)
+		return err_set(err, -EINVAL, "i8042: only x86_64 machines can have one");
+	return 0;
+}
+
 int64_t arch_vm_type(int kvm_fd, const struct config *config, struct cvmm_error *err)
 {
 	uint64_t last = RAM_BASE + config->memory_mib * MIB - 1;

@@ -17,6 +17,11 @@ const enum kernel_arch arch_kernel = KERNEL_X86_64;
 /* The kernel's log on COM1, the only UART; a panic restarts at once, so that it ends the VM. */
 const char arch_default_cmdline[] = "console=ttyS0 8250.nr_uarts=1 panic=-1";
 
+int arch_check_config(const struct config *config, struct cvmm_error *err)
+{
+	return 0;
+}
+
 int64_t arch_vm_type(int kvm_fd, const struct config *config, struct cvmm_error *err)
 {
 	return 0;

@@ -55,14 +55,19 @@ static int complain(const struct cli_args *args, int problem)
 	return cli_complain(CLI_USAGE, "unknown option \"%s\"; see \"%s --help\"", args->argv[optind - 1], args->title);
 }
 
+static int next_option(const struct cli_args *args)
+{
+	/* NOLINTNEXTLINE(concurrency-mt-unsafe): options are read before there is a second thread */
+	return getopt_long(args->argc, args->argv, args->letters, args->longs, NULL);
+}
+
 int cli_args_each(struct cli_args *args, int (*fn)(void *opaque, const struct cli_option *given, const char *value),
                   void *opaque, int *rest)
 {
 	int val, status = CLI_GO_ON;
 	opterr = 0;
 	optind = 0; /* from the start, also of another vector: GNU */
-	while (status == CLI_GO_ON &&
-	       (val = getopt_long(args->argc, args->argv, args->letters, args->longs, NULL)) != -1) {
+	while (status == CLI_GO_ON && (val = next_option(args)) != -1) {
 		const struct cli_option *option = val == '?' || val == ':' ? NULL : option_of(args, val);
 		if (!option) {
 			status = complain(args, val);

@@ -163,7 +163,7 @@ static int take_signals(struct run *run)
 	for (size_t i = 0; i < sizeof(taken) / sizeof(taken[0]); i++)
 		sigaddset(&set, taken[i]);
 	signal(SIGPIPE, SIG_IGN);
-	sigprocmask(SIG_BLOCK, &set, NULL);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	run->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	return run->signals < 0 ? -errno : 0;
 }
@@ -270,7 +270,8 @@ static int start(struct run *run, struct cvmm_error *err)
 	if (run->interactive)
 		ret = terminal_raw(STDIN_FILENO);
 	if (ret < 0) {
-		snprintf(err->msg, sizeof(err->msg), "cannot set the terminal's mode: %s", strerror(-ret));
+		errno = -ret;
+		snprintf(err->msg, sizeof(err->msg), "cannot set the terminal's mode: %m");
 		return ret;
 	}
 	run->started_ms = now_ms();
@@ -283,7 +284,7 @@ static int run_machine(struct run *run)
 	struct cvmm_result result;
 	int ret = take_signals(run);
 	if (ret < 0)
-		return cli_complain(CLI_ERROR, "cannot watch signals: %s", strerror(-ret));
+		return cli_complain(CLI_ERROR, "cannot watch signals: %m");
 	ret = connect_user(run, &err);
 	if (ret == 0)
 		ret = start(run, &err);
@@ -302,7 +303,7 @@ int cmd_run(int argc, char **argv)
 	struct run run = { .signals = -1 };
 	run.vm = cvmm_vm_new();
 	if (!run.vm)
-		return cli_complain(CLI_ERROR, "cannot make a virtual machine: %s", strerror(errno));
+		return cli_complain(CLI_ERROR, "cannot make a virtual machine: %m");
 	int status = describe(&run, argc, argv);
 	if (status == CLI_GO_ON)
 		status = run_machine(&run);

@@ -6,7 +6,6 @@
 #include "src/cli/cli.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* ---- man page, mdoc(7) ------------------------------------------------------------------------------------------- */
@@ -268,14 +267,16 @@ static const struct cli_command *find_command(const char *name)
 	return *name ? NULL : &cli_top;
 }
 
-/* Is @line "@name@" or "@name command@", and done with? */
-static bool insert(const char *line)
+/* Print what @line asks for, or @line itself. An insert that nobody knows is a mistake in the template. */
+static bool expand(const char *line)
 {
 	char name[32], command_name[32] = "";
 	char end = 0;
 	if (sscanf(line, "@%31[a-z-]%c", name, &end) != 2 ||
-	    (end == ' ' && sscanf(line, "@%*[a-z-] %31[a-z]%c", command_name, &end) != 2) || end != '@')
-		return false;
+	    (end == ' ' && sscanf(line, "@%*[a-z-] %31[a-z]%c", command_name, &end) != 2) || end != '@') {
+		fputs(line, stdout);
+		return true;
+	}
 	const struct cli_command *command = find_command(command_name);
 	for (size_t i = 0; command && i < sizeof(inserts) / sizeof(inserts[0]); i++)
 		if (!strcmp(inserts[i].name, name)) {
@@ -283,20 +284,20 @@ static bool insert(const char *line)
 			return true;
 		}
 	fprintf(stderr, "generate: unknown insert: %s", line);
-	exit(1);
+	return false;
 }
 
 int main(int argc, char **argv)
 {
 	char line[1024];
+	bool good = true;
 	FILE *template = argc == 2 ? fopen(argv[1], "re") : NULL;
 	if (!template) {
 		fprintf(stderr, "usage: generate TEMPLATE > RESULT\n");
 		return 2;
 	}
-	while (fgets(line, sizeof(line), template))
-		if (!insert(line))
-			fputs(line, stdout);
+	while (good && fgets(line, sizeof(line), template))
+		good = expand(line);
 	fclose(template);
-	return fflush(stdout) || ferror(stdout);
+	return !good || fflush(stdout) || ferror(stdout);
 }

@@ -2,7 +2,6 @@
 /* cvmm: finds the command and runs it. The only place that ends the process. */
 #include "src/cli/cli.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -76,7 +75,7 @@ static int flush_stdout(int status)
 {
 	if (fflush(stdout) == 0 && !ferror(stdout))
 		return status;
-	return cli_complain(CLI_ERROR, "cannot write to stdout: %s", strerror(errno));
+	return cli_complain(CLI_ERROR, "cannot write to stdout: %m");
 }
 
 int main(int argc, char **argv)

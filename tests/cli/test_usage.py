@@ -110,6 +110,12 @@ ONE_LINE = {
     "doctor with a strange option": (("doctor", "--frob"), 2, r'unknown option "--frob"; see "cvmm doctor --help"'),
 }
 
+if ISA == "aarch64":
+    ONE_LINE |= {
+        "entry on aarch64": ((*RUN, "--entry", "pvh"), 2, r"entry: only x86_64 machines have a choice" + TRY),
+        "i8042 on aarch64": ((*RUN, "--i8042", "on"), 2, r"i8042: only x86_64 machines can have one" + TRY),
+    }
+
 
 def check_one_line(run, status, pattern):
     check(run.returncode == status, f"expected exit status {status}", run)
