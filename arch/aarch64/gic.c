@@ -80,7 +80,7 @@ int gic_choose(struct gic *gic, int vm_fd, unsigned vcpus, struct cvmm_error *er
 		return err_set(err, -EOPNOTSUPP,
 		               "this host's KVM has no in-kernel interrupt controller (GICv3 or GICv2)");
 	if (vcpus > GICV2_MAX_CPUS)
-		return err_set(err, -EOPNOTSUPP, "%u vCPUs: this host has only a GICv2, which serves %d", vcpus,
+		return err_set(err, -EOPNOTSUPP, "cpus %u: this host has only a GICv2, which serves %d", vcpus,
 		               GICV2_MAX_CPUS);
 	return 0;
 }

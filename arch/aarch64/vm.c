@@ -89,9 +89,6 @@ uint32_t arch_irq_line_number(unsigned gsi)
 
 /* ---- the VM ----------------------------------------------------------------------------------------------------- */
 
-enum { IPA_BITS_DEFAULT = 40, IPA_BITS_MIN = 32 };
-
-/* The fewest address bits that hold all of RAM: stage 2 tables have fewer levels for them. */
 int arch_check_config(const struct config *config, struct cvmm_error *err)
 {
 	if (config->entry != ENTRY_AUTO)
@@ -101,6 +98,9 @@ int arch_check_config(const struct config *config, struct cvmm_error *err)
 	return 0;
 }
 
+enum { IPA_BITS_DEFAULT = 40, IPA_BITS_MIN = 32 };
+
+/* The fewest address bits that hold all of RAM: stage 2 tables have fewer levels for them. */
 int64_t arch_vm_type(int kvm_fd, const struct config *config, struct cvmm_error *err)
 {
 	uint64_t last = RAM_BASE + config->memory_mib * MIB - 1;
