@@ -20,7 +20,7 @@ import tempfile
 import termios
 import time
 import tty
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import images
@@ -32,7 +32,7 @@ FRAME_MAX = 4096
 COLD_START_SECONDS = 300    # many times what it takes on an idle machine
 RESTORE_SECONDS = 90
 SETTLE_SECONDS = 1.5        # between a host's being ready and the saving of its state: its kernel finishes starting
-KEPT_HOSTS = 3
+KEPT_HOSTS = 4
 LOG_TAIL_LINES = 25
 
 COMMON_CMDLINE = ("quiet panic=-1 mitigations=off audit=0 apparmor=0 cryptomgr.notests random.trust_cpu=on "
@@ -62,6 +62,9 @@ MACHINES = {
         "kernel", "console=ttyAMA0 " + COMMON_CMDLINE,
         ("virtio_pci", "virtio_blk", "virtio_console", "ext4")),
 }
+
+MACHINES["aarch64-gicv2"] = replace(MACHINES["aarch64"], args=tuple(
+    arg.replace("gic-version=3", "gic-version=2") for arg in MACHINES["aarch64"].args))
 
 
 def die_with_parent():
@@ -189,10 +192,10 @@ class Frames:
 class Host:
     """What is needed to start one architecture's host, and the cached parts of it."""
 
-    def __init__(self, arch, say):
+    def __init__(self, arch, machine, say):
         self.say = say
         self.arch = images.ARCHES[arch]
-        self.machine = MACHINES[arch]
+        self.machine = MACHINES[machine]
         self.images = images.make_images(self.arch)
         version = images.run([self.machine.qemu, "--version"])
         sources = [HERE / "host-init.c", HERE / "emulated.py", images.HERE / "cpio.py", images.HERE / "images.py"]
@@ -346,9 +349,9 @@ def run_in(host, qemu, seconds_to_start, terminal, timeout):
     return status
 
 
-def run(arch, entries, command, timeout, say):
+def run(arch, machine, entries, command, timeout, say):
     """Run the command in an emulated host of the architecture: from its saved state, or else from a cold start."""
-    host = Host(arch, say)
+    host = Host(arch, machine, say)
     host.prepare()
     terminal = os.isatty(0) and os.isatty(1)
     guest_files = [(path.name, Link(f"/g/{path.name}")) for path in host.images.files if path.name != "initrd"]
