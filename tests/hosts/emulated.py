@@ -33,7 +33,7 @@ COLD_START_SECONDS = 300    # many times what it takes on an idle machine
 RESTORE_SECONDS = 90
 SETTLE_SECONDS = 1.5        # between a host's being ready and the saving of its state: its kernel finishes starting
 KEPT_HOSTS = 4
-LOG_TAIL_LINES = 25
+LOG_TAIL_LINES = 40
 
 COMMON_CMDLINE = ("quiet panic=-1 mitigations=off audit=0 apparmor=0 cryptomgr.notests random.trust_cpu=on "
                   "init_on_alloc=0 rdinit=/init")
