@@ -156,8 +156,8 @@ class Frames:
         except BlockingIOError:
             pass
 
-    def take(self):
-        """Read what is there; (type, data) of each frame that is complete. Raises EOFError when QEMU is gone."""
+    def receive(self):
+        """Read what is there. Raises EOFError when QEMU is gone."""
         try:
             data = self.sock.recv(1 << 16)
         except BlockingIOError:
@@ -167,25 +167,33 @@ class Frames:
         if not data:
             raise EOFError
         self.incoming += data
-        while len(self.incoming) >= 3:
-            kind, length = struct.unpack_from("<BH", self.incoming)
-            if len(self.incoming) < 3 + length:
-                break
-            yield chr(kind), self.incoming[3:3 + length]
-            self.incoming = self.incoming[3 + length:]
+
+    def take(self):
+        """The next frame, (type, data), of what was read; None if there is no whole one."""
+        if len(self.incoming) < 3:
+            return None
+        kind, length = struct.unpack_from("<BH", self.incoming)
+        if len(self.incoming) < 3 + length:
+            return None
+        frame = chr(kind), self.incoming[3:3 + length]
+        self.incoming = self.incoming[3 + length:]
+        return frame
 
     def wait_for(self, wanted, seconds):
-        """Until that frame comes; False when it does not in time, or QEMU ends first."""
+        """Until that frame comes; False when it does not in time, or QEMU ends first. What follows it stays."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
             readable, writable, _ = select.select([self.sock], [self.sock] if self.outgoing else [], [], left)
             if writable:
                 self.flush()
             try:
-                if readable and any(kind == wanted for kind, _ in self.take()):
-                    return True
+                if readable:
+                    self.receive()
             except EOFError:
                 return False
+            while frame := self.take():
+                if frame[0] == wanted:
+                    return True
         return False
 
 
@@ -285,6 +293,7 @@ class Relay:
         try:
             if self.terminal:
                 tty.setraw(0)
+            self.take_frames()
             while self.status is None and (deadline is None or time.monotonic() < deadline):
                 self.turn(deadline)
         finally:
@@ -304,19 +313,21 @@ class Relay:
         if writable:
             self.frames.flush()
         if self.frames.sock in readable:
-            for kind, data in self.frames.take():
-                self.take_frame(kind, data)
+            self.frames.receive()
+            self.take_frames()
 
     def take_input(self):
         data = os.read(0, FRAME_MAX)
         self.input_open = bool(data)
         self.frames.put("i" if data else "e", data)
 
-    def take_frame(self, kind, data):
-        if kind in "oE":
-            write_all(1 if kind == "o" else 2, data)
-        elif kind == "x":
-            self.status = struct.unpack("<i", data)[0]
+    def take_frames(self):
+        while frame := self.frames.take():
+            kind, data = frame
+            if kind in "oE":
+                write_all(1 if kind == "o" else 2, data)
+            elif kind == "x":
+                self.status = struct.unpack("<i", data)[0]
 
 
 def write_all(fd, data):
