@@ -98,6 +98,18 @@ static void test_empty_addresses_float(void **state)
 	guest_free(&guest);
 }
 
+#if defined(__aarch64__)
+static void test_odd_loads_abort(void **state)
+{
+	struct guest guest;
+	guest_new(&guest, "oddload");
+	guest_start(&guest);
+	guest_ends(&guest, CVMM_END_POWER_OFF, NULL);
+	assert_string_equal(guest.output, "aborted\n");
+	guest_free(&guest);
+}
+#endif
+
 #if defined(__x86_64__)
 static void crashes(const char *name, const char *last_words, const char *why)
 {
@@ -147,6 +159,9 @@ int main(void)
 		cmocka_unit_test(test_cpus),
 		cmocka_unit_test(test_most_cpus_and_memory),
 		cmocka_unit_test(test_empty_addresses_float),
+#if defined(__aarch64__)
+		cmocka_unit_test(test_odd_loads_abort),
+#endif
 #if defined(__x86_64__)
 		cmocka_unit_test(test_entry_by_the_64_bit_protocol),
 		cmocka_unit_test(test_entry_by_pvh),
