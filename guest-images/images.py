@@ -32,6 +32,7 @@ Failure, locked, run, cache_root = fetcher.Failure, fetcher.locked, fetcher.run,
 
 RECHECK_SECONDS = 24 * 3600  # how long images are used before Debian is asked for newer packages
 KEPT_VERSIONS = 4            # how many image folders, of other sources or kernels, stay in the cache
+KEPT_KERNELS = 3             # and how many unpacked kernel packages
 
 
 @dataclass(frozen=True)
@@ -244,7 +245,10 @@ def fresh(stamp):
 
 
 def build(arch, folder, package):
-    tree = KernelTree(fetch_package(arch, package))
+    root = fetch_package(arch, package)
+    os.utime(root)
+    prune(root.parent, "linux-image-*", KEPT_KERNELS)
+    tree = KernelTree(root)
     image = tree.image.read_bytes()
     write_file(folder / "initrd", guest_initrd(arch, tree, busybox_path(arch)))
     if arch.name == "x86_64":
