@@ -17,7 +17,6 @@ setup: ## install the Debian packages that are missing
 
 run: ## boot a Debian kernel to a shell, installing and building what that needs
 	@scripts/setup build run
-	@scripts/build native
 	@scripts/demo
 
 test: ## everything: install, build all variants, run all tests of both architectures
