@@ -68,7 +68,7 @@ size_t arch_vcpu_describe(struct vcpu *vcpu, char *buf, size_t size);
 
 /*
  * The micro guest of `cvmm doctor`: code that loops @iterations times in kernel mode and then makes an exit by a write
- * to MICRO_GUEST_PORT (port or MMIO address). Writes it to vm memory and sets vCPU 0 on it.
+ * to a port or an address where nothing is. Writes it to vm memory and sets vCPU 0 on it.
  */
 int arch_micro_guest(struct vm *vm, uint64_t iterations, struct cvmm_error *err);
 extern const unsigned arch_micro_guest_loop_instructions; /* per iteration */

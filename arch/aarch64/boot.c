@@ -30,7 +30,7 @@ static int place_boot(const struct vm *vm, const struct boot *boot, struct place
 
 int arch_place_initrd(struct vm *vm, struct boot *boot, struct cvmm_error *err)
 {
-	struct placement at;
+	struct placement at = { 0 };
 	int ret = place_boot(vm, boot, &at, err);
 	if (ret < 0)
 		return ret;
@@ -80,7 +80,7 @@ static int write_fdt(struct vm *vm, const struct boot *boot, uint64_t gpa, struc
 
 int arch_boot(struct vm *vm, const struct boot *boot, struct cvmm_error *err)
 {
-	struct placement at;
+	struct placement at = { 0 };
 	if (strlen(boot->cmdline) > CMDLINE_MAX)
 		return err_set(err, -EINVAL, "command line of %zu bytes: the kernel takes %d", strlen(boot->cmdline),
 		               CMDLINE_MAX);
