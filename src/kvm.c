@@ -36,7 +36,8 @@ int kvm_ioctl(int fd, unsigned long request, unsigned long arg)
 
 int kvm_cap(int fd, unsigned cap)
 {
-	return MAX(kvm_ioctl(fd, KVM_CHECK_EXTENSION, cap), 0);
+	int value = kvm_ioctl(fd, KVM_CHECK_EXTENSION, cap); /* not inside MAX(), which would ask twice */
+	return MAX(value, 0);
 }
 
 int kvm_check_version(int kvm_fd, struct cvmm_error *err)
