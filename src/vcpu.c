@@ -201,9 +201,11 @@ static void vcpu_take_kicks(void)
 }
 
 /* A port or MMIO access is only finished by the next KVM_RUN (api.rst, 5): let that happen without running the guest.
- * An access of several parts exits once for each. */
+ * An access of several parts exits once for each. A vCPU that waits to be started has none. */
 static void vcpu_complete_exit(struct vcpu *vcpu)
 {
+	if (!atomic_load_explicit(&vcpu->exits, memory_order_relaxed))
+		return;
 	vcpu->run->immediate_exit = 1;
 	while (ioctl(vcpu->fd, KVM_RUN, 0) == 0)
 		vcpu_dispatch(vcpu);
