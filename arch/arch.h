@@ -36,7 +36,8 @@ int arch_add_devices(struct vm *vm, struct cvmm_error *err);
 
 /* What is to be booted. Nothing owned. */
 struct boot {
-	const struct kernel_image *kernel;
+	const struct kernel_image *kernel; /* its segments: by boot_load_segments() */
+	const struct boot_files *files;
 	const char *cmdline;
 	/* Guest memory that the initrd is read into; asked for with arch_place_initrd(). len 0: none. */
 	uint64_t initrd_gpa, initrd_len;

@@ -38,7 +38,7 @@ static int open_kernel(struct boot_files *files, const struct config *config, st
 		return files->kernel_fd;
 	if (!len)
 		return err_set(err, -ENOEXEC, "the file is empty, expected a kernel");
-	void *map = mmap(NULL, len, PROT_READ, MAP_PRIVATE | MAP_POPULATE, files->kernel_fd, 0);
+	void *map = mmap(NULL, len, PROT_READ, MAP_PRIVATE, files->kernel_fd, 0);
 	if (map == MAP_FAILED)
 		return err_set(err, -errno, "cannot map it: %m");
 	files->map = map;
@@ -95,15 +95,16 @@ void boot_files_fini(struct boot_files *files)
 	*files = (struct boot_files){ .kernel_fd = -1, .initrd_fd = -1 };
 }
 
-/* Straight from the page cache into guest memory; the file may have shrunk since it was measured. */
-static int read_initrd(const struct vm *vm, int fd, const struct boot *boot, struct cvmm_error *err)
+/* Bytes [off, off + len) of a file into guest memory, straight from the page cache; the file may have shrunk. */
+static int read_into_guest(const struct vm *vm, uint64_t gpa, int fd, uint64_t off, uint64_t len,
+                           struct cvmm_error *err)
 {
-	uint8_t *to = guest_at(&vm->mem, boot->initrd_gpa, boot->initrd_len);
+	uint8_t *to = guest_at(&vm->mem, gpa, len);
 	if (!to)
-		return err_set(err, -EFAULT, "0x%" PRIx64 " is outside guest memory", boot->initrd_gpa);
+		return err_set(err, -EFAULT, "0x%" PRIx64 " is outside guest memory", gpa);
 	uint64_t done = 0;
-	while (done < boot->initrd_len) {
-		ssize_t got = pread(fd, to + done, boot->initrd_len - done, (off_t)done);
+	while (done < len) {
+		ssize_t got = pread(fd, to + done, len - done, (off_t)(off + done));
 		if (got < 0 && errno == EINTR)
 			continue;
 		if (got < 0)
@@ -111,19 +112,47 @@ static int read_initrd(const struct vm *vm, int fd, const struct boot *boot, str
 		if (!got)
 			return err_set(err, -EIO,
 			               "the file shrank from %" PRIu64 " to %" PRIu64 " bytes while being read",
-			               boot->initrd_len, done);
+			               off + len, off + done);
 		done += (uint64_t)got;
+	}
+	return 0;
+}
+
+/* What lies in the file as it is gets read, which spares the mapping a fault for each page; the rest was unpacked. */
+static int load_segment(const struct vm *vm, const struct boot_files *files, const struct kernel_segment *seg,
+                        uint64_t gpa, struct cvmm_error *err)
+{
+	if (!seg->file_len)
+		return 0;
+	if (!files->kernel.owned)
+		return read_into_guest(vm, gpa, files->kernel_fd, (uint64_t)(seg->data - files->map), seg->file_len, err);
+	int ret = guest_write(&vm->mem, gpa, seg->data, seg->file_len);
+	return ret < 0 ? err_set(err, ret, "0x%" PRIx64 " is outside guest memory", gpa) : 0;
+}
+
+int boot_load_segments(struct vm *vm, const struct boot *boot, uint64_t load, struct cvmm_error *err)
+{
+	for (unsigned i = 0; i < boot->kernel->segment_count; i++) {
+		const struct kernel_segment *seg = &boot->kernel->segments[i];
+		int ret = load_segment(vm, boot->files, seg, load + seg->gpa, err);
+		if (ret < 0)
+			return err_prefix(err, ret, "segment %u", i);
 	}
 	return 0;
 }
 
 int boot_load(struct vm *vm, const struct boot_files *files, struct cvmm_error *err)
 {
-	struct boot boot = { .kernel = &files->kernel, .cmdline = files->cmdline, .initrd_len = files->initrd_len };
+	struct boot boot = {
+		.kernel = &files->kernel,
+		.files = files,
+		.cmdline = files->cmdline,
+		.initrd_len = files->initrd_len,
+	};
 	if (boot.initrd_len) {
 		int ret = arch_place_initrd(vm, &boot, err);
 		if (ret == 0)
-			ret = read_initrd(vm, files->initrd_fd, &boot, err);
+			ret = read_into_guest(vm, boot.initrd_gpa, files->initrd_fd, 0, boot.initrd_len, err);
 		if (ret < 0)
 			return err_prefix(err, ret, "initrd %s", file_name(vm->config->initrd));
 	}

@@ -7,6 +7,8 @@
 #include "src/config.h"
 #include "src/vm.h"
 
+struct boot; /* arch/arch.h */
+
 /* The kernel and initrd, open and looked at. */
 struct boot_files {
 	int kernel_fd, initrd_fd; /* owned; -1: none */
@@ -23,5 +25,8 @@ void boot_files_fini(struct boot_files *files);
 
 /* Put all into the memory and the boot vCPU of a VM that vm_build() made. */
 int boot_load(struct vm *vm, const struct boot_files *files, struct cvmm_error *err);
+
+/* For arch_boot(): the kernel's segments into guest memory, each at @load + its gpa. That memory is fresh, so zero. */
+int boot_load_segments(struct vm *vm, const struct boot *boot, uint64_t load, struct cvmm_error *err);
 
 #endif

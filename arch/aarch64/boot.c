@@ -8,6 +8,7 @@
 #include "arch/aarch64/machine.h"
 #include "arch/aarch64/place.h"
 #include "src/base/util.h"
+#include "src/boot.h"
 
 enum { CMDLINE_MAX = 2047 }; /* arm64's COMMAND_LINE_SIZE less its terminator; Linux cuts off the rest in silence */
 
@@ -35,18 +36,6 @@ int arch_place_initrd(struct vm *vm, struct boot *boot, struct cvmm_error *err)
 	if (ret < 0)
 		return ret;
 	boot->initrd_gpa = at.initrd;
-	return 0;
-}
-
-/* RAM is zero already, so that only what the file holds is touched. */
-static int load_kernel(struct vm *vm, const struct kernel_image *kernel, uint64_t gpa, struct cvmm_error *err)
-{
-	for (unsigned i = 0; i < kernel->segment_count; i++) {
-		const struct kernel_segment *seg = &kernel->segments[i];
-		int ret = guest_write(&vm->mem, gpa + seg->gpa, seg->data, seg->file_len);
-		if (ret < 0)
-			return err_set(err, ret, "kernel at 0x%" PRIx64 " is outside guest memory", gpa + seg->gpa);
-	}
 	return 0;
 }
 
@@ -87,7 +76,7 @@ int arch_boot(struct vm *vm, const struct boot *boot, struct cvmm_error *err)
 	int ret = place_boot(vm, boot, &at, err);
 	if (ret < 0)
 		return ret;
-	ret = load_kernel(vm, boot->kernel, at.kernel, err);
+	ret = boot_load_segments(vm, boot, at.kernel, err);
 	if (ret < 0)
 		return ret;
 	ret = write_fdt(vm, boot, at.fdt, err);

@@ -9,22 +9,11 @@
 #include "arch/x86_64/layout.h"
 #include "arch/x86_64/linux_boot.h"
 #include "arch/x86_64/place.h"
+#include "src/boot.h"
 
 int arch_place_initrd(struct vm *vm, struct boot *boot, struct cvmm_error *err)
 {
 	return place_initrd(boot->kernel, guest_memory_size(&vm->mem), boot->initrd_len, &boot->initrd_gpa, err);
-}
-
-/* Fresh guest memory is zero: what lies between file_len and mem_len needs nothing. */
-static int load_segments(struct vm *vm, const struct kernel_image *kernel, uint64_t load, struct cvmm_error *err)
-{
-	for (unsigned i = 0; i < kernel->segment_count; i++) {
-		const struct kernel_segment *seg = &kernel->segments[i];
-		int ret = seg->file_len ? guest_write(&vm->mem, load + seg->gpa, seg->data, seg->file_len) : 0;
-		if (ret < 0)
-			return err_set(err, ret, "segment %u lies outside guest memory", i);
-	}
-	return 0;
 }
 
 /* What the kernel takes without cutting: its own word for it, or Linux's COMMAND_LINE_SIZE less the NUL. */
@@ -109,7 +98,7 @@ static int wants_pvh(const struct kernel_image *kernel, enum entry_choice choice
 /* Everything but the entry itself. */
 static int load_all(struct vm *vm, const struct boot *boot, uint64_t load, struct cvmm_error *err)
 {
-	int ret = load_segments(vm, boot->kernel, load, err);
+	int ret = boot_load_segments(vm, boot, load, err);
 	if (!ret)
 		ret = load_cmdline(vm, boot, err);
 	return ret ? ret : load_acpi(vm, err);
