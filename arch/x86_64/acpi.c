@@ -106,6 +106,16 @@ struct madt_lapic_nmi {
 	uint8_t lint;
 } __attribute__((packed));
 
+struct mcfg { /* PCI Firmware 3.3, 4.1.2 */
+	struct acpi_header header;
+	__le64 reserved;
+	__le64 ecam;
+	__le16 segment;
+	uint8_t first_bus, last_bus;
+	__le32 reserved2;
+} __attribute__((packed));
+_Static_assert(sizeof(struct mcfg) == 60, "MCFG");
+
 /* ---- room for tables */
 
 struct tables {
@@ -332,6 +342,20 @@ static const struct acpi_header *build_madt(struct tables *tables, const struct 
 	return &madt->header;
 }
 
+/*
+ * Bus 0 alone: were more promised, Linux would look for devices on each. There is an MCFG even without PCI devices:
+ * a Linux that finds no way into configuration space complains, at a level that `quiet` does not silence.
+ */
+static const struct acpi_header *build_mcfg(struct tables *tables, const struct acpi_machine *machine)
+{
+	struct mcfg *mcfg = tables_take(tables, sizeof(*mcfg));
+	if (!mcfg)
+		return NULL;
+	mcfg->ecam = htole64(machine->ecam);
+	table_seal(&mcfg->header, "MCFG", 1, sizeof(*mcfg));
+	return &mcfg->header;
+}
+
 static const struct acpi_header *build_xsdt(struct tables *tables, const struct acpi_header *const *listed, size_t count)
 {
 	size_t len = sizeof(struct acpi_header) + count * sizeof(__le64);
@@ -362,8 +386,9 @@ int acpi_build(const struct acpi_machine *machine, uint64_t gpa, uint8_t *buf, s
 	const struct acpi_header *dsdt = rsdp ? build_dsdt(&tables, machine) : NULL;
 	if (!dsdt)
 		return -ENOSPC;
-	const struct acpi_header *listed[] = { build_fadt(&tables, machine, dsdt), build_madt(&tables, machine) };
-	if (!listed[0] || !listed[1])
+	const struct acpi_header *listed[] = { build_fadt(&tables, machine, dsdt), build_madt(&tables, machine),
+	                                       build_mcfg(&tables, machine) };
+	if (!listed[0] || !listed[1] || !listed[2])
 		return -ENOSPC;
 	const struct acpi_header *xsdt = build_xsdt(&tables, listed, ARRAY_SIZE(listed));
 	if (!xsdt)

@@ -29,6 +29,7 @@ struct acpi_device {
 struct acpi_machine {
 	unsigned cpus; /* APIC ids 0 to cpus - 1, at most 254 */
 	uint32_t lapic, ioapic;
+	uint32_t ecam; /* configuration space of PCI bus 0, 1 MiB */
 	const struct acpi_device *devices; /* not owned */
 	unsigned device_count;
 };

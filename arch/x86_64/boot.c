@@ -38,6 +38,7 @@ static int load_acpi(struct vm *vm, struct cvmm_error *err)
 		.cpus = vm->vcpu_count,
 		.lapic = LAPIC_BASE,
 		.ioapic = IOAPIC_BASE,
+		.ecam = ECAM_BASE,
 		.devices = vm->arch->acpi,
 		.device_count = vm->arch->acpi_count,
 	};

@@ -21,6 +21,7 @@ void e820_build(struct e820 *map, uint64_t ram)
 	e820_add(map, 0, RAM_0_END, E820_RAM);
 	e820_add(map, RAM_0_END, RAM_1_START, E820_RESERVED);
 	e820_add(map, RAM_1_START, layout_low_ram(ram), E820_RAM);
+	e820_add(map, ECAM_BASE, ECAM_BASE + ECAM_SIZE, E820_RESERVED); /* or Linux distrusts the MCFG */
 	e820_add(map, IDENTITY_MAP_GPA, IDENTITY_MAP_GPA + KVM_PAGES_SIZE, E820_RESERVED);
 	e820_add(map, HIGH_RAM_START, HIGH_RAM_START + layout_high_ram(ram), E820_RAM);
 }

@@ -9,7 +9,7 @@ trap 'rm -rf "$dir"' EXIT
 ${MESON_EXE_WRAPPER:-} "$1" --dump "$dir"
 failed=0
 fail() { echo "$1: $2"; cat "$dir/log"; failed=1; }
-for table in dsdt facp apic xsdt; do
+for table in dsdt facp apic mcfg xsdt; do
 	iasl -d "$dir/$table.aml" >"$dir/log" 2>&1 || fail $table "not disassembled"
 	grep -qi 'error\|warning\|invalid' "$dir/log" && fail $table "the disassembler complains"
 	iasl -oa -p "$dir/again" "$dir/$table.dsl" >"$dir/log" 2>&1 || fail $table "not compiled again"

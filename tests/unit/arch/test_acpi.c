@@ -10,7 +10,7 @@
 #include "devices/platform.h"
 #include "src/base/util.h"
 
-enum { GPA = 0xe0000, ROOM = 0x20000 };
+enum { GPA = 0xe0000, ROOM = 0x10000 };
 static uint8_t memory[ROOM];
 
 static const struct acpi_device devices[] = {
@@ -27,6 +27,7 @@ static struct acpi_machine machine(unsigned cpus, unsigned device_count)
 		.cpus = cpus,
 		.lapic = 0xfee00000,
 		.ioapic = 0xfec00000,
+		.ecam = 0xe0000000,
 		.devices = devices,
 		.device_count = device_count,
 	};
@@ -53,7 +54,7 @@ static const uint8_t *table_at(uint64_t gpa, size_t used, const char *signature)
 }
 
 struct found {
-	const uint8_t *fadt, *madt, *dsdt;
+	const uint8_t *fadt, *madt, *mcfg, *dsdt;
 	size_t used;
 };
 
@@ -72,9 +73,10 @@ static struct found build(unsigned cpus, unsigned device_count)
 	assert_int_equal(load_le32(memory + 16), 0);
 	assert_int_equal(load_le32(memory + 20), 36);
 	const uint8_t *xsdt = table_at(load_le64(memory + 24), used, "XSDT");
-	assert_int_equal(load_le32(xsdt + 4), 36 + 2 * 8);
+	assert_int_equal(load_le32(xsdt + 4), 36 + 3 * 8);
 	found.fadt = table_at(load_le64(xsdt + 36), used, "FACP");
 	found.madt = table_at(load_le64(xsdt + 44), used, "APIC");
+	found.mcfg = table_at(load_le64(xsdt + 52), used, "MCFG");
 	found.dsdt = table_at(load_le64(found.fadt + 140), used, "DSDT");
 	assert_int_equal(memory[used], 0xa5);
 	return found;
@@ -155,6 +157,14 @@ static void test_madt(void **state)
 	check_madt(254);
 }
 
+static void test_mcfg(void **state)
+{
+	const uint8_t *mcfg = build(1, 2).mcfg;
+	assert_int_equal(load_le32(mcfg + 4), 60);
+	assert_int_equal(load_le64(mcfg + 44), 0xe0000000);
+	assert_memory_equal(mcfg + 52, "\0\0\0\0\0\0\0", 8); /* segment 0, bus 0 to 0 */
+}
+
 static bool contains(const uint8_t *bytes, size_t len, const char *what, size_t what_len)
 {
 	return memmem(bytes, len, what, what_len) != NULL;
@@ -210,7 +220,7 @@ static int dump_all(const char *dir)
 	const struct found found = build(4, ARRAY_SIZE(devices));
 	const uint8_t *xsdt = memory + (load_le64(memory + 24) - GPA);
 	return dump(dir, "dsdt", found.dsdt) || dump(dir, "facp", found.fadt) || dump(dir, "apic", found.madt) ||
-	       dump(dir, "xsdt", xsdt);
+	       dump(dir, "mcfg", found.mcfg) || dump(dir, "xsdt", xsdt);
 }
 
 int main(int argc, char **argv)
@@ -220,6 +230,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_fadt_admits_a_keyboard_controller),
 		cmocka_unit_test(test_fadt_without_registers),
 		cmocka_unit_test(test_madt),
+		cmocka_unit_test(test_mcfg),
 		cmocka_unit_test(test_dsdt_lists_the_devices),
 		cmocka_unit_test(test_too_little_room),
 	};

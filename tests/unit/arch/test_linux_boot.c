@@ -46,14 +46,15 @@ static void test_e820_ends(void **state)
 {
 	struct e820 map;
 	e820_build(&map, MIB);
-	assert_int_equal(map.count, 3);
+	assert_int_equal(map.count, 4);
 	assert_entry(&map, 0, 0, 0x9fc00, E820_RAM);
 	assert_entry(&map, 1, 0x9fc00, 0x60400, E820_RESERVED);
-	assert_entry(&map, 2, 0xfffbc000, 0x4000, E820_RESERVED);
+	assert_entry(&map, 2, 0xe0000000, 0x100000, E820_RESERVED);
+	assert_entry(&map, 3, 0xfffbc000, 0x4000, E820_RESERVED);
 	e820_build(&map, 3 * GIB + MIB);
-	assert_int_equal(map.count, 5);
+	assert_int_equal(map.count, 6);
 	assert_entry(&map, 2, MIB, 3 * GIB - MIB, E820_RAM);
-	assert_entry(&map, 4, 4 * GIB, MIB, E820_RAM);
+	assert_entry(&map, 5, 4 * GIB, MIB, E820_RAM);
 }
 
 /* ---- zero page */
