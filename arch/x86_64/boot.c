@@ -9,6 +9,7 @@
 #include "arch/x86_64/layout.h"
 #include "arch/x86_64/linux_boot.h"
 #include "arch/x86_64/place.h"
+#include "devices/platform.h"
 #include "src/boot.h"
 
 int arch_place_initrd(struct vm *vm, struct boot *boot, struct cvmm_error *err)
@@ -45,6 +46,22 @@ static int load_acpi(struct vm *vm, struct cvmm_error *err)
 	uint8_t *tables = guest_at(&vm->mem, ACPI_GPA, ACPI_SIZE);
 	int ret = tables ? acpi_build(&machine, ACPI_GPA, tables, ACPI_SIZE) : -EFAULT;
 	return ret < 0 ? err_set(err, ret, "ACPI tables: no room") : 0;
+}
+
+/*
+ * Linux on hardware-reduced ACPI restarts by EFI and, without that, by a jump in real mode to where a BIOS would start;
+ * it does not try FADT's reset register unless told to (reboot=a). So our "BIOS" writes that.
+ */
+static int load_reset_vector(struct vm *vm, struct cvmm_error *err)
+{
+	static const uint8_t code[] = {
+		0xb0, ACPI_RESET_VALUE,                                                                   /* mov $.., %al */
+		0xba, (ACPI_REGS_PORT + ACPI_REGS_RESET) & 0xff, (ACPI_REGS_PORT + ACPI_REGS_RESET) >> 8, /* mov $.., %dx */
+		0xee,                                                                                     /* out %al, %dx */
+		0xf4, 0xeb, 0xfd,                                                                         /* 1: hlt; jmp 1b */
+	};
+	int ret = guest_write(&vm->mem, RESET_VECTOR_GPA, code, sizeof(code));
+	return ret < 0 ? err_set(err, ret, "reset vector: no memory for it") : 0;
 }
 
 /* A seed for the guest's random numbers, in the one setup_data node. */
@@ -102,7 +119,9 @@ static int load_all(struct vm *vm, const struct boot *boot, uint64_t load, struc
 	int ret = boot_load_segments(vm, boot, load, err);
 	if (!ret)
 		ret = load_cmdline(vm, boot, err);
-	return ret ? ret : load_acpi(vm, err);
+	if (!ret)
+		ret = load_acpi(vm, err);
+	return ret ? ret : load_reset_vector(vm, err);
 }
 
 int arch_boot(struct vm *vm, const struct boot *boot, struct cvmm_error *err)

@@ -44,7 +44,8 @@ enum {
 	CMDLINE_MAX = 0x10000, /* with its NUL */
 	RAM_0_END = 0x9fc00,
 	ACPI_GPA = 0xe0000,
-	ACPI_SIZE = 0x20000,
+	ACPI_SIZE = 0x10000,
+	RESET_VECTOR_GPA = 0xffff0, /* where a BIOS would start */
 	RAM_1_START = 0x100000,
 };
 

@@ -238,6 +238,7 @@ static void test_boot_structures_do_not_overlap(void **state)
 		{ CMDLINE_GPA, CMDLINE_MAX },
 		{ RAM_0_END, 0 },
 		{ ACPI_GPA, ACPI_SIZE },
+		{ RESET_VECTOR_GPA, 16 },
 		{ RAM_1_START, 0 },
 	};
 	for (size_t i = 1; i < ARRAY_SIZE(areas); i++)
