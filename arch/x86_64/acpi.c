@@ -73,11 +73,18 @@ _Static_assert(offsetof(struct acpi_fadt, x_dsdt) == 140, "FADT");
 _Static_assert(offsetof(struct acpi_fadt, sleep_control) == 244, "FADT");
 _Static_assert(sizeof(struct acpi_fadt) == 276, "FADT");
 
-enum { /* 5.2.9.3, IA-PC boot architecture flags. Bit 5: an absent CMOS clock that is looked for costs a second */
-	BOOT_8042 = 1 << 1, BOOT_NO_VGA = 1 << 2, BOOT_NO_ASPM = 1 << 4, BOOT_NO_CMOS_RTC = 1 << 5,
+/* 5.2.9.3, IA-PC boot architecture flags. Bit 5: an absent CMOS clock that is looked for costs a second. */
+enum {
+	BOOT_8042 = 1 << 1,
+	BOOT_NO_VGA = 1 << 2,
+	BOOT_NO_ASPM = 1 << 4,
+	BOOT_NO_CMOS_RTC = 1 << 5,
 };
-enum { /* 5.2.9, table 5.10 */
-	FADT_NO_FIXED_POWER_BUTTON = 1 << 4, FADT_NO_FIXED_SLEEP_BUTTON = 1 << 5, FADT_RESET_REG = 1 << 10,
+/* 5.2.9, table 5.10. */
+enum {
+	FADT_NO_FIXED_POWER_BUTTON = 1 << 4,
+	FADT_NO_FIXED_SLEEP_BUTTON = 1 << 5,
+	FADT_RESET_REG = 1 << 10,
 	FADT_HW_REDUCED = 1 << 20,
 };
 
@@ -356,7 +363,8 @@ static const struct acpi_header *build_mcfg(struct tables *tables, const struct 
 	return &mcfg->header;
 }
 
-static const struct acpi_header *build_xsdt(struct tables *tables, const struct acpi_header *const *listed, size_t count)
+static const struct acpi_header *build_xsdt(struct tables *tables, const struct acpi_header *const *listed,
+                                            size_t count)
 {
 	size_t len = sizeof(struct acpi_header) + count * sizeof(__le64);
 	struct acpi_header *xsdt = tables_take(tables, len);
@@ -387,7 +395,7 @@ int acpi_build(const struct acpi_machine *machine, uint64_t gpa, uint8_t *buf, s
 	if (!dsdt)
 		return -ENOSPC;
 	const struct acpi_header *listed[] = { build_fadt(&tables, machine, dsdt), build_madt(&tables, machine),
-	                                       build_mcfg(&tables, machine) };
+		                               build_mcfg(&tables, machine) };
 	if (!listed[0] || !listed[1] || !listed[2])
 		return -ENOSPC;
 	const struct acpi_header *xsdt = build_xsdt(&tables, listed, ARRAY_SIZE(listed));

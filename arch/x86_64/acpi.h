@@ -21,7 +21,7 @@ enum acpi_kind {
 
 struct acpi_device {
 	enum acpi_kind kind;
-	unsigned index; /* counts devices of one kind; below 256 */
+	unsigned index;      /* counts devices of one kind; below 256 */
 	uint32_t base, size; /* I/O or memory, as the kind has it */
 	uint32_t gsi;
 };
@@ -29,7 +29,7 @@ struct acpi_device {
 struct acpi_machine {
 	unsigned cpus; /* APIC ids 0 to cpus - 1, at most 254 */
 	uint32_t lapic, ioapic;
-	uint32_t ecam; /* configuration space of PCI bus 0, 1 MiB */
+	uint32_t ecam;                     /* configuration space of PCI bus 0, 1 MiB */
 	const struct acpi_device *devices; /* not owned */
 	unsigned device_count;
 };

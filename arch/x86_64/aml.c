@@ -4,11 +4,29 @@
 #include "src/base/util.h"
 
 enum {
-	ZERO_OP = 0x00, ONE_OP = 0x01, NAME_OP = 0x08, BYTE_PREFIX = 0x0a, WORD_PREFIX = 0x0b, DWORD_PREFIX = 0x0c,
-	STRING_PREFIX = 0x0d, QWORD_PREFIX = 0x0e, SCOPE_OP = 0x10, BUFFER_OP = 0x11, PACKAGE_OP = 0x12,
-	METHOD_OP = 0x14, DUAL_NAME_PREFIX = 0x2e, MULTI_NAME_PREFIX = 0x2f, EXT_PREFIX = 0x5b, LOCAL0_OP = 0x60,
-	STORE_OP = 0x70, AND_OP = 0x7b, NOTIFY_OP = 0x86, IF_OP = 0xa0,
-	EXT_REGION_OP = 0x80, EXT_FIELD_OP = 0x81, EXT_DEVICE_OP = 0x82,
+	ZERO_OP = 0x00,
+	ONE_OP = 0x01,
+	NAME_OP = 0x08,
+	BYTE_PREFIX = 0x0a,
+	WORD_PREFIX = 0x0b,
+	DWORD_PREFIX = 0x0c,
+	STRING_PREFIX = 0x0d,
+	QWORD_PREFIX = 0x0e,
+	SCOPE_OP = 0x10,
+	BUFFER_OP = 0x11,
+	PACKAGE_OP = 0x12,
+	METHOD_OP = 0x14,
+	DUAL_NAME_PREFIX = 0x2e,
+	MULTI_NAME_PREFIX = 0x2f,
+	EXT_PREFIX = 0x5b,
+	LOCAL0_OP = 0x60,
+	STORE_OP = 0x70,
+	AND_OP = 0x7b,
+	NOTIFY_OP = 0x86,
+	IF_OP = 0xa0,
+	EXT_REGION_OP = 0x80,
+	EXT_FIELD_OP = 0x81,
+	EXT_DEVICE_OP = 0x82,
 };
 enum { METHOD_SERIALIZED = 1 << 3, REGION_SYSTEM_IO = 1, FIELD_BYTE_ACC = 1, FIELD_BITS = 8 };
 
@@ -43,9 +61,14 @@ static void aml_number(struct aml *aml, uint64_t val, size_t len)
 
 void aml_integer(struct aml *aml, uint64_t val)
 {
-	static const struct { uint64_t max; uint8_t prefix, len; } kinds[] = {
-		{ UINT8_MAX, BYTE_PREFIX, 1 }, { UINT16_MAX, WORD_PREFIX, 2 },
-		{ UINT32_MAX, DWORD_PREFIX, 4 }, { UINT64_MAX, QWORD_PREFIX, 8 },
+	static const struct {
+		uint64_t max;
+		uint8_t prefix, len;
+	} kinds[] = {
+		{ UINT8_MAX, BYTE_PREFIX, 1 },
+		{ UINT16_MAX, WORD_PREFIX, 2 },
+		{ UINT32_MAX, DWORD_PREFIX, 4 },
+		{ UINT64_MAX, QWORD_PREFIX, 8 },
 	};
 	if (val <= 1) {
 		aml_byte(aml, val ? ONE_OP : ZERO_OP);

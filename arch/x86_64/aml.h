@@ -22,7 +22,7 @@ typedef size_t aml_mark;
 
 /* Data. */
 void aml_integer(struct aml *aml, uint64_t val);
-void aml_string(struct aml *aml, const char *str); /* ASCII */
+void aml_string(struct aml *aml, const char *str);          /* ASCII */
 void aml_eisa_id(struct aml *aml, const char id[static 7]); /* "PNP0501": three letters, four hex digits */
 
 /* Names: "COM1", "_SB", "\\_SB.PWRB"; segments of at most four characters are padded. */

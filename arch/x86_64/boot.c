@@ -54,12 +54,14 @@ static int load_acpi(struct vm *vm, struct cvmm_error *err)
  */
 static int load_reset_vector(struct vm *vm, struct cvmm_error *err)
 {
+	/* clang-format off */
 	static const uint8_t code[] = {
 		0xb0, ACPI_RESET_VALUE,                                                                   /* mov $.., %al */
 		0xba, (ACPI_REGS_PORT + ACPI_REGS_RESET) & 0xff, (ACPI_REGS_PORT + ACPI_REGS_RESET) >> 8, /* mov $.., %dx */
 		0xee,                                                                                     /* out %al, %dx */
 		0xf4, 0xeb, 0xfd,                                                                         /* 1: hlt; jmp 1b */
 	};
+	/* clang-format on */
 	int ret = guest_write(&vm->mem, RESET_VECTOR_GPA, code, sizeof(code));
 	return ret < 0 ? err_set(err, ret, "reset vector: no memory for it") : 0;
 }
@@ -109,7 +111,8 @@ static int wants_pvh(const struct kernel_image *kernel, enum entry_choice choice
 {
 	bool has_pvh = kernel->format == KERNEL_ELF && kernel->has_pvh;
 	if (choice == ENTRY_PVH && !has_pvh)
-		return err_set(err, -EINVAL, "entry: this kernel has no PVH entry; an ELF vmlinux with PVH support has");
+		return err_set(err, -EINVAL,
+		               "entry: this kernel has no PVH entry; an ELF vmlinux with PVH support has");
 	return has_pvh && choice != ENTRY_LINUX64;
 }
 

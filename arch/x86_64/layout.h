@@ -36,7 +36,7 @@ enum {
 	GDT_GPA = 0x500,
 	PVH_START_GPA = 0x6000,
 	PVH_MODULE_GPA = 0x6040,
-	ZERO_PAGE_GPA = 0x7000,  /* with PVH: the memory map */
+	ZERO_PAGE_GPA = 0x7000, /* with PVH: the memory map */
 	SETUP_DATA_GPA = 0x8000,
 	PAGE_TABLES_GPA = 0x9000, /* PML4, PDPT, four page directories: 4 GiB in 2 MiB pages */
 	MICRO_GUEST_GPA = 0x10000,

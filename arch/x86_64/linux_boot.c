@@ -28,7 +28,8 @@ void e820_build(struct e820 *map, uint64_t ram)
 
 /* ---- zero page */
 
-enum { /* offsets in struct boot_params */
+/* Offsets in struct boot_params. */
+enum {
 	ZP_ACPI_RSDP_ADDR = 0x70,
 	ZP_EXT_RAMDISK_IMAGE = 0xc0,
 	ZP_EXT_RAMDISK_SIZE = 0xc4,

@@ -26,7 +26,7 @@ struct linux_boot {
 	const uint8_t *setup_header; /* a bzImage's, file offset 0x1f1 on; NULL: an ELF kernel has none. Not owned */
 	size_t setup_header_len;
 	uint64_t cmdline_gpa;
-	uint32_t cmdline_len; /* without its NUL */
+	uint32_t cmdline_len;            /* without its NUL */
 	uint64_t initrd_gpa, initrd_len; /* len 0: none */
 	uint64_t rsdp_gpa;
 	uint64_t setup_data_gpa; /* 0: none; zero page alone */

@@ -8,8 +8,8 @@
 #include "src/vm.h"
 
 struct arch_vm {
-	struct cpuid cpuid;                     /* what KVM supports; from arch_vcpus_init() on, what vCPUs were given */
-	struct device *acpi_regs;               /* not owned */
+	struct cpuid cpuid;       /* what KVM supports; from arch_vcpus_init() on, what vCPUs were given */
+	struct device *acpi_regs; /* not owned */
 	struct acpi_device acpi[VM_DEVICES_MAX]; /* what the DSDT lists */
 	unsigned acpi_count;
 };

@@ -179,6 +179,7 @@ int cpu_enter_pvh(struct vcpu *vcpu, uint32_t rip, uint32_t pointer, struct cvmm
 
 int arch_micro_guest(struct vm *vm, uint64_t iterations, struct cvmm_error *err)
 {
+	/* clang-format off */
 	static const uint8_t code[] = {
 		0x48, 0xb9, 0, 0, 0, 0, 0, 0, 0, 0, /* mov $iterations, %rcx */
 		0x48, 0xff, 0xc9,                   /* 1: dec %rcx */
@@ -186,6 +187,7 @@ int arch_micro_guest(struct vm *vm, uint64_t iterations, struct cvmm_error *err)
 		0xe6, MICRO_GUEST_PORT,             /* out %al, $MICRO_GUEST_PORT */
 		0xeb, 0xfe,                         /* 2: jmp 2b */
 	};
+	/* clang-format on */
 	uint8_t patched[sizeof(code)];
 	memcpy(patched, code, sizeof(code));
 	store_le64(patched + 2, iterations);
@@ -246,9 +248,9 @@ static void describe_sregs(struct text *text, const struct kvm_sregs *sregs)
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
 		const struct kvm_segment *seg = all[i].seg;
-		text_add(text, "%s %04x base %016llx limit %08x type %x s %u dpl %u p %u l %u db %u g %u\n", all[i].name,
-		         seg->selector, seg->base, seg->limit, seg->type, seg->s, seg->dpl, seg->present, seg->l,
-		         seg->db, seg->g);
+		text_add(text, "%s %04x base %016llx limit %08x type %x s %u dpl %u p %u l %u db %u g %u\n",
+		         all[i].name, seg->selector, seg->base, seg->limit, seg->type, seg->s, seg->dpl, seg->present,
+		         seg->l, seg->db, seg->g);
 	}
 	text_add(text, "gdt base %016llx limit %04x  idt base %016llx limit %04x\n", sregs->gdt.base, sregs->gdt.limit,
 	         sregs->idt.base, sregs->idt.limit);

@@ -139,7 +139,8 @@ static int machine_add(struct vm *vm, const struct machine_device *line, struct 
 {
 	struct arch_vm *arch = vm->arch;
 	struct irq_line irq = line->gsi == NO_GSI ? (struct irq_line){ 0 } : irq_line(vm, line->gsi);
-	int ret = vm_add_device(vm, line->mmio ? &vm->mmio : &vm->pio, line->base, line->size, line->make(vm, irq), err);
+	struct bus *bus = line->mmio ? &vm->mmio : &vm->pio;
+	int ret = vm_add_device(vm, bus, line->base, line->size, line->make(vm, irq), err);
 	if (ret || line->acpi == ACPI_NONE)
 		return ret;
 	arch->acpi[arch->acpi_count++] = (struct acpi_device){

@@ -22,8 +22,8 @@ static void test_integers_take_the_shortest_form(void **state)
 	for (size_t i = 0; i < sizeof(vals) / sizeof(vals[0]); i++)
 		aml_integer(&aml, vals[i]);
 	static const uint8_t want[] = {
-		0x00, 0x01, 0x0a, 2, 0x0a, 0xff, 0x0b, 0, 1, 0x0b, 0xff, 0xff, 0x0c, 0, 0, 1, 0,
-		0x0c, 0xff, 0xff, 0xff, 0xff, 0x0e, 0, 0, 0, 0, 1, 0, 0, 0,
+		0x00, 0x01, 0x0a, 2,    0x0a, 0xff, 0x0b, 0, 1, 0x0b, 0xff, 0xff, 0x0c, 0, 0, 1,
+		0,    0x0c, 0xff, 0xff, 0xff, 0xff, 0x0e, 0, 0, 0,    0,    1,    0,    0, 0,
 	};
 	assert_aml(&aml, want, sizeof(want));
 }
@@ -31,11 +31,14 @@ static void test_integers_take_the_shortest_form(void **state)
 static void test_names(void **state)
 {
 	uint8_t buf[64];
-	static const struct { const char *path, *want; size_t len; } cases[] = {
+	static const struct {
+		const char *path, *want;
+		size_t len;
+	} cases[] = {
 		{ "_SB", "_SB_", 4 },
 		{ "\\_S5", "\\_S5_", 5 },
 		{ "\\_SB.PWRB", "\\\x2e_SB_PWRB", 10 },
-		{ "A.B.C", "\x2f\x03" "A___B___C___", 14 },
+		{ "X.Y.Z", "\x2f\x03X___Y___Z___", 14 },
 	};
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		struct aml aml = { .buf = buf, .size = sizeof(buf) };
@@ -56,9 +59,12 @@ static void test_eisa_ids(void **state)
 /* ACPI 6.5, 20.2.4: at each boundary the length, which counts itself, as one reads it back. */
 static void test_package_length_boundaries(void **state)
 {
-	static const struct { size_t body; unsigned bytes; } cases[] = {
-		{ 0, 1 },     { 62, 1 },     { 63, 2 },     { 64, 2 },       { 4093, 2 },    { 4094, 3 },
-		{ 4095, 3 },  { 0xffffc, 3 }, { 0xffffd, 4 }, { 0x100000, 4 },
+	static const struct {
+		size_t body;
+		unsigned bytes;
+	} cases[] = {
+		{ 0, 1 },    { 62, 1 },   { 63, 2 },      { 64, 2 },      { 4093, 2 },
+		{ 4094, 3 }, { 4095, 3 }, { 0xffffc, 3 }, { 0xffffd, 4 }, { 0x100000, 4 },
 	};
 	size_t size = 0x100010;
 	uint8_t *buf = malloc(size);
@@ -101,10 +107,10 @@ static void test_device_with_resources(void **state)
 	aml_crs_close(&aml, crs);
 	aml_close(&aml, device);
 	static const uint8_t want[] = {
-		0x5b, 0x82, 0x41, 0x04, 'V', 'R', '0', '0', 0x08, '_', 'H', 'I', 'D', 0x0d, 'L', 'N', 'R', 'O', '0',
-		'0', '0', '5', 0, 0x08, '_', 'U', 'I', 'D', 0, 0x08, '_', 'C', 'C', 'A', 1, 0x08, '_', 'C', 'R', 'S',
-		0x11, 0x1a, 0x0a, 0x17, 0x86, 9, 0, 1, 0, 0, 0, 0xc0, 0, 0x10, 0, 0, 0x89, 6, 0, 3, 1, 16, 0, 0, 0,
-		0x79, 0,
+		0x5b, 0x82, 0x41, 0x04, 'V', 'R',  '0',  '0',  0x08, '_',  'H',  'I', 'D',  0x0d, 'L',  'N', 'R',
+		'O',  '0',  '0',  '0',  '5', 0,    0x08, '_',  'U',  'I',  'D',  0,   0x08, '_',  'C',  'C', 'A',
+		1,    0x08, '_',  'C',  'R', 'S',  0x11, 0x1a, 0x0a, 0x17, 0x86, 9,   0,    1,    0,    0,   0,
+		0xc0, 0,    0x10, 0,    0,   0x89, 6,    0,    3,    1,    16,   0,   0,    0,    0x79, 0,
 	};
 	assert_aml(&aml, want, sizeof(want));
 }

@@ -10,41 +10,42 @@
 
 enum { INDEXED = KVM_CPUID_FLAG_SIGNIFCANT_INDEX };
 
-#define LEAF(f, i, fl, a, b, c, d) { .function = f, .index = i, .flags = fl, .eax = a, .ebx = b, .ecx = c, .edx = d }
-
-/* A host of 16 cores in 32 threads: what KVM passes on of it must not survive. */
+/*
+ * function, index, flags, eax, ebx, ecx, edx. A host of 16 cores in 32 threads: what KVM passes on of it must not
+ * survive.
+ */
 static const struct kvm_cpuid_entry2 intel[] = {
-	LEAF(0, 0, 0, 0x1f, 0x756e6547, 0x6c65746e, 0x49656e69),
-	LEAF(1, 0, 0, 0xa0671, 0x0b200800, 0x76fa3203, 0x0f8bfbff),
-	LEAF(4, 0, INDEXED, 0x7c004121, 0x02c0003f, 0x3f, 0),
-	LEAF(4, 1, INDEXED, 0x7c004122, 0x01c0003f, 0x3f, 0),
-	LEAF(4, 2, INDEXED, 0x7c004143, 0x03c0003f, 0x7ff, 0),
-	LEAF(4, 3, INDEXED, 0x7c07c163, 0x03c0003f, 0x7fff, 4),
-	LEAF(4, 4, INDEXED, 0, 0, 0, 0),
-	LEAF(6, 0, 0, 0x77, 2, 9, 0),
-	LEAF(7, 0, INDEXED, 2, 0x01802856, 0x5a010104, 0x20010000),
-	LEAF(0xb, 0, INDEXED, 0, 0, 0, 0),
-	LEAF(0x1f, 0, INDEXED, 0, 0, 0, 0),
-	LEAF(0x80000000, 0, 0, 0x80000008, 0, 0, 0),
-	LEAF(0x80000001, 0, 0, 0, 0, 0x121, 0x2c100800),
-	LEAF(0x80000008, 0, 0, 0x302e, 0, 0, 0),
-	LEAF(0x40000000, 0, 0, 0x40000001, 0x4b4d564b, 0x564b4d56, 0x4d),
-	LEAF(0x40000001, 0, 0, 0x01007efb, 0, 0, 0),
+	{ 0, 0, 0, 0x1f, 0x756e6547, 0x6c65746e, 0x49656e69 },
+	{ 1, 0, 0, 0xa0671, 0x0b200800, 0x76fa3203, 0x0f8bfbff },
+	{ 4, 0, INDEXED, 0x7c004121, 0x02c0003f, 0x3f, 0 },
+	{ 4, 1, INDEXED, 0x7c004122, 0x01c0003f, 0x3f, 0 },
+	{ 4, 2, INDEXED, 0x7c004143, 0x03c0003f, 0x7ff, 0 },
+	{ 4, 3, INDEXED, 0x7c07c163, 0x03c0003f, 0x7fff, 4 },
+	{ 4, 4, INDEXED, 0, 0, 0, 0 },
+	{ 6, 0, 0, 0x77, 2, 9, 0 },
+	{ 7, 0, INDEXED, 2, 0x01802856, 0x5a010104, 0x20010000 },
+	{ 0xb, 0, INDEXED, 0, 0, 0, 0 },
+	{ 0x1f, 0, INDEXED, 0, 0, 0, 0 },
+	{ 0x80000000, 0, 0, 0x80000008, 0, 0, 0 },
+	{ 0x80000001, 0, 0, 0, 0, 0x121, 0x2c100800 },
+	{ 0x80000008, 0, 0, 0x302e, 0, 0, 0 },
+	{ 0x40000000, 0, 0, 0x40000001, 0x4b4d564b, 0x564b4d56, 0x4d },
+	{ 0x40000001, 0, 0, 0x01007efb, 0, 0, 0 },
 };
 
 static const struct kvm_cpuid_entry2 amd[] = {
-	LEAF(0, 0, 0, 0x10, 0x68747541, 0x444d4163, 0x69746e65),
-	LEAF(1, 0, 0, 0xa00f11, 0x05100800, 0x7ed83203, 0x0f8bfbff),
-	LEAF(6, 0, 0, 4, 0, 0, 0),
-	LEAF(7, 0, INDEXED, 0, 0x219c97a9, 0x40060c, 0x10),
-	LEAF(0xb, 0, INDEXED, 0, 0, 0, 0),
-	LEAF(0x80000000, 0, 0, 0x80000026, 0x68747541, 0x444d4163, 0x69746e65),
-	LEAF(0x80000001, 0, 0, 0xa00f11, 0x40000000, 0x4003f3, 0x2fd3fbff),
-	LEAF(0x80000008, 0, 0, 0x3030, 0x111ef657, 0x0000601f, 0),
-	LEAF(0x8000001d, 0, INDEXED, 0x4121, 0x01c0003f, 0x3f, 0),
-	LEAF(0x8000001d, 3, INDEXED, 0x3c163, 0x03c0003f, 0x7fff, 1),
-	LEAF(0x8000001e, 0, 0, 0, 0, 0, 0),
-	LEAF(0x80000026, 0, INDEXED, 1, 2, 0x100, 9),
+	{ 0, 0, 0, 0x10, 0x68747541, 0x444d4163, 0x69746e65 },
+	{ 1, 0, 0, 0xa00f11, 0x05100800, 0x7ed83203, 0x0f8bfbff },
+	{ 6, 0, 0, 4, 0, 0, 0 },
+	{ 7, 0, INDEXED, 0, 0x219c97a9, 0x40060c, 0x10 },
+	{ 0xb, 0, INDEXED, 0, 0, 0, 0 },
+	{ 0x80000000, 0, 0, 0x80000026, 0x68747541, 0x444d4163, 0x69746e65 },
+	{ 0x80000001, 0, 0, 0xa00f11, 0x40000000, 0x4003f3, 0x2fd3fbff },
+	{ 0x80000008, 0, 0, 0x3030, 0x111ef657, 0x0000601f, 0 },
+	{ 0x8000001d, 0, INDEXED, 0x4121, 0x01c0003f, 0x3f, 0 },
+	{ 0x8000001d, 3, INDEXED, 0x3c163, 0x03c0003f, 0x7fff, 1 },
+	{ 0x8000001e, 0, 0, 0, 0, 0, 0 },
+	{ 0x80000026, 0, INDEXED, 1, 2, 0x100, 9 },
 };
 
 static struct cpuid load(const struct kvm_cpuid_entry2 *entries, size_t count)
@@ -86,8 +87,11 @@ static void check_topology_leaf(const struct cpuid *cpuid, uint32_t function, un
 		assert_int_equal(leaf(cpuid, function, i)->flags, INDEXED);
 }
 
-static const struct { unsigned cpus, bits, logical; } sizes[] = {
-	{ 1, 0, 1 }, { 2, 1, 2 }, { 3, 2, 4 }, { 4, 2, 4 }, { 5, 3, 8 }, { 128, 7, 128 }, { 129, 8, 255 }, { 254, 8, 255 },
+static const struct {
+	unsigned cpus, bits, logical;
+} sizes[] = {
+	{ 1, 0, 1 }, { 2, 1, 2 },     { 3, 2, 4 },     { 4, 2, 4 },
+	{ 5, 3, 8 }, { 128, 7, 128 }, { 129, 8, 255 }, { 254, 8, 255 },
 };
 
 static void test_intel_topology(void **state)
@@ -96,7 +100,8 @@ static void test_intel_topology(void **state)
 		unsigned cpus = sizes[i].cpus, ids = (1u << sizes[i].bits) - 1;
 		struct cpuid cpuid = load(intel, ARRAY_SIZE(intel));
 		assert_int_equal(cpuid_filter(&cpuid, cpus, true), 0);
-		for (unsigned id = 0; id < cpus; id += cpus > 8 ? 50 : 1) {
+		unsigned step = cpus > 8 ? 50 : 1;
+		for (unsigned id = 0; id < cpus; id += step) {
 			cpuid_set_apic_id(&cpuid, id);
 			assert_int_equal(leaf(&cpuid, 1, 0)->ebx, id << 24 | sizes[i].logical << 16 | 0x800);
 			assert_int_equal(leaf(&cpuid, 1, 0)->edx >> 28 & 1, cpus > 1);
@@ -155,9 +160,9 @@ static void test_amd_topology(void **state)
 static void test_leaves_that_are_not_there(void **state)
 {
 	static const struct kvm_cpuid_entry2 old[] = {
-		LEAF(0, 0, 0, 4, 0x68747541, 0x444d4163, 0x69746e65),
-		LEAF(1, 0, 0, 0xf51, 0x800, 0, 0x0f8bfbff),
-		LEAF(0x80000000, 0, 0, 0x80000004, 0, 0, 0),
+		{ 0, 0, 0, 4, 0x68747541, 0x444d4163, 0x69746e65 },
+		{ 1, 0, 0, 0xf51, 0x800, 0, 0x0f8bfbff },
+		{ 0x80000000, 0, 0, 0x80000004, 0, 0, 0 },
 	};
 	struct cpuid cpuid = load(old, ARRAY_SIZE(old));
 	assert_int_equal(cpuid_filter(&cpuid, 2, false), 0);
@@ -172,7 +177,7 @@ static void test_full_table(void **state)
 {
 	struct cpuid cpuid = load(intel, ARRAY_SIZE(intel));
 	while (cpuid.count < CPUID_ENTRIES_MAX)
-		cpuid.entries[cpuid.count++] = (struct kvm_cpuid_entry2)LEAF(0x50000000, cpuid.count, INDEXED, 0, 0, 0, 0);
+		cpuid.entries[cpuid.count++] = (struct kvm_cpuid_entry2){ .function = 0x50000000 };
 	assert_int_equal(cpuid_filter(&cpuid, 2, false), -ENOSPC);
 	assert_int_equal(cpuid.count, CPUID_ENTRIES_MAX);
 }
@@ -180,10 +185,8 @@ static void test_full_table(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_intel_topology),
-		cmocka_unit_test(test_intel_features),
-		cmocka_unit_test(test_amd_topology),
-		cmocka_unit_test(test_leaves_that_are_not_there),
+		cmocka_unit_test(test_intel_topology), cmocka_unit_test(test_intel_features),
+		cmocka_unit_test(test_amd_topology),   cmocka_unit_test(test_leaves_that_are_not_there),
 		cmocka_unit_test(test_full_table),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

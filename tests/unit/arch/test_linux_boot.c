@@ -228,7 +228,9 @@ static void test_identity_map(void **state)
 
 static void test_boot_structures_do_not_overlap(void **state)
 {
-	static const struct { uint64_t start, len; } areas[] = {
+	static const struct {
+		uint64_t start, len;
+	} areas[] = {
 		{ GDT_GPA, GDT_ENTRIES * 8 },
 		{ PVH_START_GPA, PVH_START_LEN },
 		{ PVH_MODULE_GPA, PVH_MODULE_LEN },
@@ -248,9 +250,10 @@ static void test_boot_structures_do_not_overlap(void **state)
 
 static void test_gdt(void **state)
 {
-	static const struct { enum gdt_kind kind; bool long_mode, db; } kinds[] = {
-		{ GDT_64, true, false }, { GDT_32, false, true }
-	};
+	static const struct {
+		enum gdt_kind kind;
+		bool long_mode, db;
+	} kinds[] = { { GDT_64, true, false }, { GDT_32, false, true } };
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
 		const uint64_t *gdt = gdt_entries[kinds[i].kind], code = gdt[GDT_CODE], tss = gdt[GDT_TSS];
 		assert_int_equal(gdt[0], 0);
@@ -259,7 +262,7 @@ static void test_gdt(void **state)
 		assert_int_equal(code >> 40 & 0xff, 0x9b); /* present, ring 0, code, readable, accessed */
 		assert_int_equal(gdt[GDT_DATA] >> 40 & 0xff, 0x93);
 		assert_int_equal(gdt[GDT_DATA] >> 48 & 0xcf, 0xcf); /* 4 GiB */
-		assert_int_equal(tss >> 40 & 0xff, 0x8b); /* busy */
+		assert_int_equal(tss >> 40 & 0xff, 0x8b);           /* busy */
 		assert_int_equal(tss & 0xffff, 0x67);
 		assert_int_equal(gdt[GDT_TSS + 1], 0);
 	}
