@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -97,6 +98,38 @@ void guest_free(struct guest *guest)
 	cvmm_vm_free(guest->vm);
 	close(guest->to_fd);
 	close(guest->from_fd);
+}
+
+static void *know_tid(void *tid)
+{
+	*(pid_t *)tid = gettid();
+	return NULL;
+}
+
+/* ThreadSanitizer starts a thread of its own with the first one: have both, and wait for ours to be gone. */
+static void make_first_thread(void)
+{
+	pthread_t thread;
+	pid_t tid;
+	char path[64];
+	assert_int_equal(pthread_create(&thread, NULL, know_tid, &tid), 0);
+	pthread_join(thread, NULL);
+	snprintf(path, sizeof(path), "/proc/self/task/%d", tid);
+	while (access(path, F_OK) == 0)
+		usleep(1000);
+}
+
+unsigned threads_before(void)
+{
+	make_first_thread();
+	return count_self("task");
+}
+
+unsigned threads_after(unsigned before)
+{
+	for (int tries = 0; count_self("task") > before && tries < 1000; tries++)
+		usleep(1000);
+	return count_self("task");
 }
 
 unsigned count_self(const char *what)

@@ -31,4 +31,11 @@ void guest_free(struct guest *guest);
 /* How many entries a folder of /proc/self has: "fd", "task". */
 unsigned count_self(const char *what);
 
+/*
+ * Threads, before anything is tried and after. A joined thread may be listed for a moment longer, since the kernel wakes
+ * who waits for it before it takes it away.
+ */
+unsigned threads_before(void);
+unsigned threads_after(unsigned before);
+
 #endif

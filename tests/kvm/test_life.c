@@ -16,14 +16,6 @@ static struct guest guest;
 
 static unsigned fds_before, threads_at_start;
 
-/* A joined thread may be listed for a moment longer: the kernel wakes who waits for it before it takes it away. */
-static unsigned count_threads(void)
-{
-	for (int tries = 0; count_self("task") > threads_at_start && tries < 1000; tries++)
-		usleep(1000);
-	return count_self("task");
-}
-
 static int count_before(void **state)
 {
 	fds_before = count_self("fd");
@@ -32,7 +24,7 @@ static int count_before(void **state)
 
 static int nothing_is_left(void **state)
 {
-	unsigned fds = count_self("fd"), threads = count_threads();
+	unsigned fds = count_self("fd"), threads = threads_after(threads_at_start);
 	if (fds == fds_before && threads == threads_at_start)
 		return 0;
 	print_error("%u descriptors and %u threads before, %u and %u after\n", fds_before, threads_at_start, fds,
@@ -43,7 +35,7 @@ static int nothing_is_left(void **state)
 /* What libc and sanitizers open once for themselves is open before anything is counted. */
 static int run_once(void **state)
 {
-	threads_at_start = count_self("task");
+	threads_at_start = threads_before();
 	guest_new(&guest, "hello");
 	guest_start(&guest);
 	guest_free(&guest);
