@@ -454,7 +454,7 @@ static int copy_owned(struct config *to, const struct config *from)
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(fd_fields); i++) {
 		int fd = *fd_at(from, i);
-		if (fd >= 0 && (*fd_at(to, i) = fcntl(fd, F_DUPFD_CLOEXEC, 0)) < 0)
+		if (fd >= 0 && (*fd_at(to, i) = fcntl(fd, F_DUPFD_CLOEXEC, 3)) < 0)
 			return -errno;
 	}
 	return 0;

@@ -68,7 +68,6 @@ static void add_exits(struct text *text, const struct vcpu *vcpu)
 
 void crash_report(struct vcpu *vcpu, const char *what)
 {
-	struct vm *vm = vcpu->vm;
 	char *report = malloc(REPORT_MAX);
 	if (report) {
 		struct text text = { report, REPORT_MAX };
@@ -78,12 +77,7 @@ void crash_report(struct vcpu *vcpu, const char *what)
 		text.left -= len;
 		add_exits(&text, vcpu);
 	}
-	pthread_mutex_lock(&vm->lock);
-	if (vm->end == CVMM_END_NONE && !vm->report)
-		vm->report = TAKE_PTR(report);
-	pthread_mutex_unlock(&vm->lock);
-	free(report); /* another came first */
 	struct cvmm_error error;
 	err_set(&error, -EIO, "guest crashed: vCPU %u: %s", vcpu->index, what);
-	vm_end(vm, CVMM_END_CRASH, &error);
+	vm_end_reported(vcpu->vm, CVMM_END_CRASH, &error, report);
 }

@@ -47,7 +47,7 @@ struct cvmm_vm {
 	/* under lock */
 	enum cvmm_state state;
 	bool built;          /* vm is whole; false while it is made anew */
-	bool stop_requested; /* outlives a rebuild */
+	bool stop_requested; /* outlives creating and rebuilding */
 	struct cvmm_result result;
 	char *report; /* owned; what result.report points to */
 	uint64_t exits_before; /* of builds before this one */
@@ -154,17 +154,27 @@ int cvmm_vm_set_cpus(struct cvmm_vm *handle, unsigned cpus, struct cvmm_error *e
 	return ret < 0 ? ret : config_set_number(&handle->config, "cpus", cpus, err);
 }
 
-/* Keep a duplicate of @fd in *slot; @what names it in errors. */
+/* A duplicate of @fd, to be closed; @what names it in errors. */
+static int dup_fd(int fd, const char *what, struct cvmm_error *err)
+{
+	int own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	return own < 0 ? err_set(err, -errno, "%s: descriptor %d: %m", what, fd) : own;
+}
+
+static void replace_fd(int *slot, int fd)
+{
+	cleanup_close(slot);
+	*slot = fd;
+}
+
 static int handle_set_fd(struct cvmm_vm *handle, int *slot, int fd, const char *what, struct cvmm_error *err)
 {
-	int ret = handle_describing(handle, err);
-	if (ret < 0)
-		return ret;
-	int own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	int own = handle_describing(handle, err);
+	if (own == 0)
+		own = dup_fd(fd, what, err);
 	if (own < 0)
-		return err_set(err, -errno, "%s: descriptor %d: %m", what, fd);
-	cleanup_close(slot);
-	*slot = own;
+		return own;
+	replace_fd(slot, own);
 	return 0;
 }
 
@@ -186,13 +196,18 @@ int cvmm_vm_set_kvm_fd(struct cvmm_vm *handle, int fd, struct cvmm_error *err)
 int cvmm_vm_set_console_fds(struct cvmm_vm *handle, int in_fd, int out_fd, struct cvmm_error *err)
 {
 	struct config *config = &handle->config;
-	int ret = in_fd < 0 ? handle_describing(handle, err) :
-	                      handle_set_fd(handle, &config->console_in_fd, in_fd, "console input", err);
-	if (ret == 0 && out_fd >= 0)
-		ret = handle_set_fd(handle, &config->console_out_fd, out_fd, "console output", err);
-	if (ret == 0)
-		config->console_fds = true;
-	return ret;
+	CLEANUP_CLOSE int in = -1;
+	int out = -1, ret = handle_describing(handle, err);
+	if (ret == 0 && in_fd >= 0)
+		ret = in = dup_fd(in_fd, "console input", err);
+	if (ret >= 0 && out_fd >= 0)
+		ret = out = dup_fd(out_fd, "console output", err);
+	if (ret < 0)
+		return ret;
+	replace_fd(&config->console_in_fd, TAKE_FD(in));
+	replace_fd(&config->console_out_fd, out);
+	config->console_fds = true;
+	return 0;
 }
 
 int cvmm_vm_set_console_escape(struct cvmm_vm *handle, unsigned char escape, void (*fn)(void *opaque, char key),
@@ -236,14 +251,31 @@ static void handle_publish_end(struct cvmm_vm *handle)
 {
 	struct vm *vm = &handle->vm;
 	struct cvmm_result *result = &handle->result;
-	if (result->end == CVMM_END_NONE) { /* else a restart failed and said why */
+	if (result->end == CVMM_END_NONE) { /* else it is known already: a failed console or restart, a stop */
 		result->end = vm->end;
 		result->error = vm->end_error;
+		handle->report = TAKE_PTR(vm->report);
+		result->report = handle->report;
 	}
-	handle->report = TAKE_PTR(vm->report);
-	result->report = handle->report;
+	handle->built = true; /* as far as it will ever be */
 	log_info("vm: ended: %s", end_name(result->end));
 	handle_set_state(handle, CVMM_ENDED);
+}
+
+/* On the I/O thread, lock not held, no vCPU thread alive: the VM has ended for good. */
+static void handle_end(struct cvmm_vm *handle)
+{
+	console_drain(handle->console, DRAIN_MS);
+	pthread_mutex_lock(&handle->lock);
+	handle_publish_end(handle);
+	pthread_mutex_unlock(&handle->lock);
+}
+
+/* lock held: to be stopped before it ran */
+static void handle_stop_unstarted(struct cvmm_vm *handle)
+{
+	handle->result.end = CVMM_END_STOPPED;
+	handle_publish_end(handle);
 }
 
 static int handle_build(struct cvmm_vm *handle, const struct boot_files *files, struct cvmm_error *err)
@@ -283,63 +315,84 @@ static void handle_fini_vm(struct cvmm_vm *handle)
 	vm_fini(&handle->vm);
 }
 
+/* lock held: the outcome of making the VM anew. Returns whether it runs. */
+static bool handle_run_again(struct cvmm_vm *handle, int ret, struct cvmm_error *err)
+{
+	if (ret < 0)
+		vm_init(&handle->vm); /* empty, for the publishing and the freeing to come */
+	else if (!handle->stop_requested)
+		ret = vm_run(&handle->vm, err);
+	if (ret < 0) {
+		handle->result.end = CVMM_END_ERROR;
+		handle->result.error = *err;
+	} else if (handle->stop_requested) {
+		handle->result.end = CVMM_END_STOPPED;
+	}
+	handle->built = handle->result.end == CVMM_END_NONE;
+	pthread_cond_broadcast(&handle->changed); /* who waited for it to be built */
+	return handle->built;
+}
+
 /* On the I/O thread, lock not held, no vCPU thread alive: make the VM anew and run it. */
 static void handle_restart(struct cvmm_vm *handle)
 {
 	struct cvmm_error err = { 0 };
-	pthread_mutex_lock(&handle->lock);
-	handle->built = false;
-	handle->exits_before += count_exits(&handle->vm);
-	handle->result.resets++;
-	pthread_mutex_unlock(&handle->lock);
 	log_info("vm: reset, restarting");
 	handle_fini_vm(handle);
 	int ret = handle_rebuild(handle, &err);
-
 	pthread_mutex_lock(&handle->lock);
-	if (ret < 0)
-		vm_init(&handle->vm); /* empty, for the publishing and the freeing to come */
-	else if (!handle->stop_requested)
-		ret = vm_run(&handle->vm, &err);
-	handle->built = true;
-	if (ret < 0) {
-		handle->result.end = CVMM_END_ERROR;
-		handle->result.error = err;
-	} else if (handle->stop_requested) {
-		handle->result.end = CVMM_END_STOPPED;
-	}
-	if (handle->result.end != CVMM_END_NONE)
-		handle_publish_end(handle);
-	pthread_cond_broadcast(&handle->changed); /* who waited for it to be built */
+	bool runs = handle_run_again(handle, ret, &err);
 	pthread_mutex_unlock(&handle->lock);
+	if (!runs)
+		handle_end(handle);
+}
+
+/* Does a reset by the guest start it anew? Then the VM is not built from here on. Not if somebody stopped it, or its
+ * console failed, after the reset. */
+static bool handle_begin_restart(struct cvmm_vm *handle)
+{
+	pthread_mutex_lock(&handle->lock);
+	bool restart = handle->vm.end == CVMM_END_RESET && handle->config.on_reset == ON_RESET_RESTART &&
+		       handle->result.end == CVMM_END_NONE;
+	if (restart && handle->stop_requested) {
+		handle->result.end = CVMM_END_STOPPED;
+		restart = false;
+	}
+	if (restart) {
+		handle->built = false;
+		handle->exits_before += count_exits(&handle->vm);
+		handle->result.resets++;
+	}
+	pthread_mutex_unlock(&handle->lock);
+	return restart;
 }
 
 static void handle_all_left(struct loop_call *call)
 {
 	struct cvmm_vm *handle = container_of(call, struct cvmm_vm, all_left);
-	struct vm *vm = &handle->vm;
-	vm_join(vm);
-	if (vm->end == CVMM_END_RESET && handle->config.on_reset == ON_RESET_RESTART) {
+	vm_join(&handle->vm);
+	if (handle_begin_restart(handle))
 		handle_restart(handle);
-		return;
-	}
-	console_drain(handle->console, DRAIN_MS);
-	pthread_mutex_lock(&handle->lock);
-	handle_publish_end(handle);
-	pthread_mutex_unlock(&handle->lock);
+	else
+		handle_end(handle);
 }
 
+/* That output is lost fails a VM that runs, or one that ended well; what became of any other says more. */
 static void handle_console_failed(void *opaque, const struct cvmm_error *error)
 {
 	struct cvmm_vm *handle = opaque;
+	struct cvmm_result *result = &handle->result;
 	vm_end(&handle->vm, CVMM_END_ERROR, error); /* the I/O thread: nobody rebuilds meanwhile */
-	/* the last words could not be written after the guest had ended: that is a failure too */
 	pthread_mutex_lock(&handle->lock);
-	if (handle->vm.end != CVMM_END_ERROR && handle->result.end == CVMM_END_NONE) {
-		handle->result.end = CVMM_END_ERROR;
-		handle->result.error = *error;
+	enum cvmm_end end = result->end == CVMM_END_NONE ? handle->vm.end : result->end;
+	bool ended_well = end == CVMM_END_POWER_OFF || end == CVMM_END_RESET;
+	if (ended_well) {
+		result->end = CVMM_END_ERROR;
+		result->error = *error;
 	}
 	pthread_mutex_unlock(&handle->lock);
+	if (!ended_well && end != CVMM_END_ERROR)
+		log_warn("%s", error->msg);
 }
 
 /* ---- creating --------------------------------------------------------------------------------------------------- */
@@ -363,7 +416,7 @@ static int handle_create_parts(struct cvmm_vm *handle, const struct boot_files *
 		return ret;
 	handle->loop = loop_new(&clock_host, err);
 	if (!handle->loop)
-		return -ENOMEM;
+		return -errno;
 	struct console_owner owner = { .failed = handle_console_failed, .opaque = handle };
 	ret = console_open(&handle->console, &handle->config, &handle->escape, handle->loop, owner, err);
 	return ret < 0 ? ret : handle_build(handle, files, err);
@@ -410,6 +463,8 @@ int cvmm_vm_create(struct cvmm_vm *handle, struct cvmm_error *err)
 		pthread_mutex_lock(&handle->lock);
 		handle->built = true;
 		handle_set_state(handle, CVMM_CREATED);
+		if (handle->stop_requested)
+			handle_stop_unstarted(handle);
 		pthread_mutex_unlock(&handle->lock);
 	}
 	boot_files_fini(&files);
@@ -468,7 +523,7 @@ int cvmm_vm_start(struct cvmm_vm *handle, struct cvmm_error *err)
 	struct log *before = log_use(&handle->log);
 	pthread_mutex_lock(&handle->lock);
 	if (handle->state != CVMM_CREATED)
-		ret = err_set(err, -EALREADY, "the VM was started before");
+		ret = err_set(err, -EALREADY, "the VM was started, or stopped, before");
 	if (ret == 0)
 		ret = handle_start_io(handle, err);
 	if (ret == 0)
@@ -530,12 +585,10 @@ void cvmm_vm_stop(struct cvmm_vm *handle)
 	struct log *before = log_use(&handle->log);
 	pthread_mutex_lock(&handle->lock);
 	handle->stop_requested = true;
-	if (handle->state == CVMM_CREATED) {
-		handle->result.end = CVMM_END_STOPPED;
-		handle_publish_end(handle);
-	} else if (handle->built && (handle->state == CVMM_RUNNING || handle->state == CVMM_PAUSED)) {
+	if (handle->state == CVMM_CREATED)
+		handle_stop_unstarted(handle);
+	else if (handle->built && (handle->state == CVMM_RUNNING || handle->state == CVMM_PAUSED))
 		vm_end(&handle->vm, CVMM_END_STOPPED, NULL);
-	}
 	pthread_mutex_unlock(&handle->lock);
 	log_use(before);
 }

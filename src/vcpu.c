@@ -177,8 +177,9 @@ static void kick_mask(sigset_t *set)
 	sigaddset(set, VCPU_KICK_SIGNAL);
 }
 
-/* In KVM_RUN all signals but the kick are blocked. The kernel's sigset is shorter than libc's. */
-static int vcpu_set_signal_mask(struct vcpu *vcpu)
+/* In KVM_RUN all signals but the kick are blocked. Without that nothing could stop the vCPU: then the VM ends. The
+ * kernel's sigset is shorter than libc's. */
+static void vcpu_set_signal_mask(struct vcpu *vcpu)
 {
 	struct {
 		struct kvm_signal_mask head;
@@ -188,7 +189,12 @@ static int vcpu_set_signal_mask(struct vcpu *vcpu)
 	sigfillset(&set);
 	sigdelset(&set, VCPU_KICK_SIGNAL);
 	memcpy(mask.set, &set, sizeof(mask.set));
-	return kvm_ioctl_ptr(vcpu->fd, KVM_SET_SIGNAL_MASK, &mask);
+	int ret = kvm_ioctl_ptr(vcpu->fd, KVM_SET_SIGNAL_MASK, &mask);
+	if (ret == 0)
+		return;
+	struct cvmm_error error;
+	err_set(&error, ret, "vCPU %u: KVM_SET_SIGNAL_MASK: %s", vcpu->index, strerror(-ret));
+	vm_end(vcpu->vm, CVMM_END_ERROR, &error);
 }
 
 static void vcpu_take_kicks(void)
@@ -253,9 +259,7 @@ static void *vcpu_main(void *opaque)
 	struct vcpu *vcpu = opaque;
 	struct vm *vm = vcpu->vm;
 	log_use(vm->log);
-	int ret = vcpu_set_signal_mask(vcpu);
-	if (ret < 0)
-		vcpu_run_failed(vcpu, -ret);
+	vcpu_set_signal_mask(vcpu);
 	while (vcpu_pass_gate(vcpu)) {
 		if (ioctl(vcpu->fd, KVM_RUN, 0) < 0)
 			vcpu_run_failed(vcpu, errno);

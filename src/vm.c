@@ -65,8 +65,10 @@ static int create_vm_fd(struct vm *vm, struct cvmm_error *err)
 		return err_set(err, code, "KVM_CREATE_VM: %s", strerror(-code));
 	}
 	int size = kvm_ioctl(vm->kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
-	if (size < (int)sizeof(struct kvm_run))
-		return err_set(err, -EOPNOTSUPP, "KVM_GET_VCPU_MMAP_SIZE: %d", size);
+	if (size < 0)
+		return err_set(err, size, "KVM_GET_VCPU_MMAP_SIZE: %s", strerror(-size));
+	if ((size_t)size < sizeof(struct kvm_run))
+		return err_set(err, -EOPNOTSUPP, "KVM_GET_VCPU_MMAP_SIZE: only %d bytes", size);
 	vm->vcpu_run_size = (size_t)size;
 	return 0;
 }
@@ -179,9 +181,12 @@ int vm_run(struct vm *vm, struct cvmm_error *err)
 void vm_join(struct vm *vm)
 {
 	for (unsigned i = 0; i < vm->vcpu_count; i++) {
-		if (vm->vcpus[i].has_thread)
+		pthread_mutex_lock(&vm->lock);
+		bool has_thread = vm->vcpus[i].has_thread;
+		vm->vcpus[i].has_thread = false; /* from here on nobody kicks it */
+		pthread_mutex_unlock(&vm->lock);
+		if (has_thread)
 			pthread_join(vm->vcpus[i].thread, NULL);
-		vm->vcpus[i].has_thread = false;
 	}
 }
 
@@ -211,9 +216,15 @@ void vm_resume(struct vm *vm)
 
 void vm_end(struct vm *vm, enum cvmm_end end, const struct cvmm_error *error)
 {
+	vm_end_reported(vm, end, error, NULL);
+}
+
+void vm_end_reported(struct vm *vm, enum cvmm_end end, const struct cvmm_error *error, char *report)
+{
 	pthread_mutex_lock(&vm->lock);
 	if (vm->end == CVMM_END_NONE) {
 		vm->end = end;
+		vm->report = TAKE_PTR(report);
 		if (error)
 			vm->end_error = *error;
 	}
@@ -221,6 +232,7 @@ void vm_end(struct vm *vm, enum cvmm_end end, const struct cvmm_error *error)
 	pthread_cond_broadcast(&vm->changed);
 	kick_all(vm);
 	pthread_mutex_unlock(&vm->lock);
+	free(report); /* another reason came first */
 }
 
 /* ---- the micro guest -------------------------------------------------------------------------------------------- */

@@ -73,6 +73,8 @@ void vm_resume(struct vm *vm);
 
 /* No vCPU enters the guest again. The first reason stands. Any thread, device locks held or not. @error may be NULL. */
 void vm_end(struct vm *vm, enum cvmm_end end, const struct cvmm_error *error);
+/* The same with many lines that say more; @report is taken, and kept if this is the first reason. */
+void vm_end_reported(struct vm *vm, enum cvmm_end end, const struct cvmm_error *error, char *report);
 
 /* Own @dev from here on (freed at once on failure) and put its window on @bus. NULL @dev: -ENOMEM. */
 int vm_add_device(struct vm *vm, struct bus *bus, uint64_t base, uint64_t size, struct device *dev,

@@ -71,8 +71,10 @@ struct loop *loop_new(const struct clock *clock, struct cvmm_error *err)
 	struct epoll_event event = { .events = EPOLLIN, .data.ptr = NULL };
 	if (loop->epoll_fd < 0 || loop->wake_fd < 0 ||
 	    epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, loop->wake_fd, &event) < 0) {
-		err_set(err, -errno, "I/O thread: epoll: %m");
+		int code = errno;
+		err_set(err, -code, "I/O thread: epoll: %m");
 		loop_free(loop);
+		errno = code;
 		return NULL;
 	}
 	return loop;

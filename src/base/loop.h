@@ -58,7 +58,7 @@ struct loop_call { /* one posted call; may be posted again once it has run */
 	bool queued;
 };
 
-/* @clock: not owned. NULL on failure, with @err. */
+/* @clock: not owned. NULL on failure, with @err and errno. */
 struct loop *loop_new(const struct clock *clock, struct cvmm_error *err);
 void loop_free(struct loop *loop);
 

@@ -206,6 +206,31 @@ static void test_a_restart_that_fails(void **state)
 	guest_free(&guest);
 }
 
+/* The output fails while the guest, which has asked for a reset, is still being taken off its many CPUs. */
+static void test_a_console_that_fails_during_a_reset(void **state)
+{
+	struct cvmm_result result;
+	int ends[2];
+	for (int i = 0; i < 4; i++) {
+		guest_new(&guest, "reset");
+		guest_set(&guest, "on-reset", "restart");
+		guest_set(&guest, "cpus", "64");
+		assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+		close(ends[0]);
+		assert_int_equal(cvmm_vm_set_console_fds(guest.vm, -1, ends[1], NULL), 0);
+		close(ends[1]);
+		guest_start(&guest);
+		guest_ends(&guest, CVMM_END_ERROR, &result);
+		assert_non_null(strstr(result.error.msg, "write: Broken pipe"));
+		cvmm_vm_result(guest.vm, &result);
+		uint64_t exits = result.exits;
+		usleep(20000);
+		cvmm_vm_result(guest.vm, &result);
+		assert_int_equal(result.exits, exits); /* it has really ended */
+		guest_free(&guest);
+	}
+}
+
 static void *stop_soon(void *opaque)
 {
 	usleep(*(unsigned *)opaque);
@@ -229,6 +254,41 @@ static void test_stop_at_any_moment(void **state)
 		assert_int_equal(cvmm_vm_state(guest.vm), CVMM_ENDED);
 		guest_free(&guest);
 	}
+}
+
+static void test_a_stop_before_create_is_kept(void **state)
+{
+	struct cvmm_error err = { 0 };
+	guest_new(&guest, "spin");
+	cvmm_vm_stop(guest.vm);
+	assert_int_equal(cvmm_vm_state(guest.vm), CVMM_DESCRIBED);
+	assert_int_equal(cvmm_vm_start(guest.vm, &err), -EALREADY);
+	assert_int_equal(cvmm_vm_state(guest.vm), CVMM_ENDED);
+	guest_ends(&guest, CVMM_END_STOPPED, NULL);
+	guest_free(&guest);
+}
+
+static void test_console_descriptors_are_set_together(void **state)
+{
+	struct cvmm_error err = { 0 };
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	guest_new(&guest, "echo");
+	/* on failure nothing has changed */
+	assert_int_equal(cvmm_vm_set_console_fds(guest.vm, null, 1 << 20, &err), -EBADF);
+	assert_string_equal(err.msg, "console output: descriptor 1048576: Bad file descriptor");
+	guest_start(&guest);
+	guest_type(&guest, "a.");
+	guest_ends(&guest, CVMM_END_POWER_OFF, NULL);
+	assert_string_equal(guest.output, "ready\nA");
+	guest_free(&guest);
+	/* -1 takes back what was there */
+	guest_new(&guest, "hello");
+	assert_int_equal(cvmm_vm_set_console_fds(guest.vm, -1, -1, &err), 0);
+	close(null);
+	guest_start(&guest);
+	guest_ends(&guest, CVMM_END_POWER_OFF, NULL);
+	assert_string_equal(guest.output, "");
+	guest_free(&guest);
 }
 
 static void fails_on_a_full_disk(const char *name)
@@ -301,7 +361,10 @@ int main(void)
 		TEST(test_reset_stops_by_default),
 		TEST(test_reset_restarts_if_asked),
 		TEST(test_a_restart_that_fails),
+		TEST(test_a_console_that_fails_during_a_reset),
 		TEST(test_stop_at_any_moment),
+		TEST(test_a_stop_before_create_is_kept),
+		TEST(test_console_descriptors_are_set_together),
 		TEST(test_output_that_cannot_be_written),
 		TEST(test_signals_are_left_alone),
 		TEST(test_log),
