@@ -27,7 +27,8 @@ int bus_add_window(struct bus *bus, uint64_t base, uint64_t size, struct device 
 	const struct bus_range *before = at ? &bus->ranges[at - 1] : NULL;
 	const struct bus_range *after = at < bus->count ? &bus->ranges[at] : NULL;
 	if ((before && base - before->base < before->size) || (after && after->base < end))
-		return err_set(err, -EINVAL, "%s: 0x%" PRIx64 " is taken on the %s bus", dev->ops->name, base, bus->name);
+		return err_set(err, -EINVAL, "%s: 0x%" PRIx64 " is taken on the %s bus", dev->ops->name, base,
+		               bus->name);
 	memmove(&bus->ranges[at + 1], &bus->ranges[at], (bus->count - at) * sizeof(bus->ranges[0]));
 	bus->ranges[at] = (struct bus_range){ .base = base, .size = size, .dev = dev, .dev_off = dev_off };
 	bus->count++;

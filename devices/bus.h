@@ -16,7 +16,7 @@ struct bus_range {
 };
 
 struct bus {
-	const char *name; /* "mmio", "pio": for logs */
+	const char *name;                        /* "mmio", "pio": for logs */
 	struct bus_range ranges[BUS_RANGES_MAX]; /* ascending, disjoint */
 	unsigned count;
 };

@@ -22,11 +22,11 @@ struct chardev_ops {
 
 /* The device's side. Called on the I/O thread by a back end that holds *lock. */
 struct chardev_client {
-	pthread_mutex_t *lock;                  /* the device's; NULL: nothing is plugged in */
-	size_t (*input_room)(void *opaque);     /* bytes that input() would take now */
+	pthread_mutex_t *lock;                                       /* the device's; NULL: nothing is plugged in */
+	size_t (*input_room)(void *opaque);                          /* bytes that input() would take now */
 	void (*input)(void *opaque, const uint8_t *buf, size_t len); /* at most input_room() */
-	void (*writable)(void *opaque);         /* write() would take at least one byte again */
-	void *opaque;                           /* the device; not owned */
+	void (*writable)(void *opaque);                              /* write() would take at least one byte again */
+	void *opaque;                                                /* the device; not owned */
 };
 
 struct chardev {

@@ -59,12 +59,12 @@ enum cvmm_option_type {
 struct cvmm_option {
 	const char *name;
 	enum cvmm_option_type type;
-	const char *metavar;  /* how help calls the value: "FILE", "N", "SIZE" */
-	const char *choices;  /* CHOICE: "a|b|c"; STRING: the forms it takes, for help and completion; else NULL */
-	const char *preset;   /* the default as the user would write it; NULL: none */
-	const char *help;     /* one sentence, no full stop */
-	uint64_t min, max;    /* NUMBER, SIZE: inclusive; STRING: its length in bytes, max 0: any */
-	size_t field;         /* the library's own: where it keeps the value */
+	const char *metavar; /* how help calls the value: "FILE", "N", "SIZE" */
+	const char *choices; /* CHOICE: "a|b|c"; STRING: the forms it takes, for help and completion; else NULL */
+	const char *preset;  /* the default as the user would write it; NULL: none */
+	const char *help;    /* one sentence, no full stop */
+	uint64_t min, max;   /* NUMBER, SIZE: inclusive; STRING: its length in bytes, max 0: any */
+	size_t field;        /* the library's own: where it keeps the value */
 };
 
 /** The table of options; static. @count receives its length. */
@@ -222,8 +222,8 @@ enum cvmm_check_status { CVMM_CHECK_OK, CVMM_CHECK_NOTE, CVMM_CHECK_FAIL };
 
 /** One finding about this host. */
 struct cvmm_check {
-	char name[32];    /* stable, for programs: "kvm-device", "cap-irqfd", "guest-speed" */
-	char kind[16];    /* "required", "optional" or "info" */
+	char name[32]; /* stable, for programs: "kvm-device", "cap-irqfd", "guest-speed" */
+	char kind[16]; /* "required", "optional" or "info" */
 	enum cvmm_check_status status;
 	char message[200]; /* what was found and, if bad, what to do; one line */
 };

@@ -23,7 +23,7 @@ struct config {
 	enum on_reset on_reset;
 	enum entry_choice entry; /* x86_64 ELF kernels: which entry */
 	bool i8042;
-	int kernel_fd, initrd_fd, kvm_fd; /* owned; -1: not given */
+	int kernel_fd, initrd_fd, kvm_fd;  /* owned; -1: not given */
 	int console_in_fd, console_out_fd; /* owned; used when console_fds */
 	bool console_fds;
 };

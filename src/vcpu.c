@@ -53,7 +53,9 @@ void vcpu_fini(struct vcpu *vcpu)
 static void vcpu_trace(struct vcpu *vcpu, uint64_t n, uint64_t addr, unsigned size, bool write, const void *data)
 {
 	struct vcpu_exit *exit = &vcpu->trace[n % VCPU_TRACE_LEN];
-	*exit = (struct vcpu_exit){ .reason = vcpu->run->exit_reason, .addr = addr, .size = (uint8_t)size, .write = write };
+	*exit = (struct vcpu_exit){
+		.reason = vcpu->run->exit_reason, .addr = addr, .size = (uint8_t)size, .write = write
+	};
 	if (data)
 		memcpy(&exit->data, data, MIN(size, sizeof(exit->data)));
 }

@@ -12,11 +12,11 @@
 void tiny_main(void); /* the guest; returning powers the machine off */
 
 /* given by machine-<isa>.c */
-void put_char(char c);          /* waits until the transmitter is empty */
-char get_char(void);            /* waits for input */
+void put_char(char c); /* waits until the transmitter is empty */
+char get_char(void);   /* waits for input */
 void power_off(void) __attribute__((noreturn));
 void reset(void) __attribute__((noreturn));
-unsigned start_other_cpus(void); /* each counts itself in other_cpus; returns how many were started */
+unsigned start_other_cpus(void);                   /* each counts itself in other_cpus; returns how many were started */
 void wait_forever(void) __attribute__((noreturn)); /* halted, interrupts masked */
 extern volatile unsigned other_cpus;
 

@@ -4,7 +4,10 @@
 
 void tiny_main(void)
 {
-	static const struct { uint16_t limit; uint64_t base; } __attribute__((packed)) none = { 0, 0 };
+	static const struct {
+		uint16_t limit;
+		uint64_t base;
+	} __attribute__((packed)) none = { 0, 0 };
 	put_string("faulting\n");
 	__asm__ volatile("lidt %0; ud2" : : "m"(none));
 }

@@ -12,7 +12,7 @@
 #include <cvmm.h>
 
 struct log {
-	enum cvmm_log_level level; /* lines above it are not formatted */
+	enum cvmm_log_level level;                                             /* lines above it are not formatted */
 	void (*fn)(void *opaque, enum cvmm_log_level level, const char *line); /* NULL: silent */
 	void *opaque;
 	atomic_uint_fast64_t guest_window_s; /* the second in which guest_lines were spoken */

@@ -37,7 +37,7 @@ static inline uint64_t clock_wall_seconds(const struct clock *clock)
 struct loop;
 
 struct loop_fd {
-	int fd; /* not owned */
+	int fd;                                              /* not owned */
 	void (*fn)(struct loop_fd *source, uint32_t events); /* EPOLLIN | EPOLLOUT | EPOLLHUP | EPOLLERR */
 	pthread_mutex_t *lock;                               /* not owned; NULL: none */
 	struct loop *loop;                                   /* set while added */

@@ -34,7 +34,8 @@ static int check_region(const struct guest_memory *mem, uint64_t gpa, uint64_t s
 {
 	uint64_t end;
 	if (!size || (gpa | size) % GUEST_PAGE || __builtin_add_overflow(gpa, size, &end))
-		return err_set(err, -EINVAL, "memory region 0x%" PRIx64 "+0x%" PRIx64 " is not made of pages", gpa, size);
+		return err_set(err, -EINVAL, "memory region 0x%" PRIx64 "+0x%" PRIx64 " is not made of pages", gpa,
+		               size);
 	if (mem->count == GUEST_REGIONS_MAX)
 		return err_set(err, -EINVAL, "more than %d memory regions", GUEST_REGIONS_MAX);
 	if (mem->count) {

@@ -28,7 +28,9 @@ static void probe_write(struct device *dev, uint64_t off, unsigned size, uint64_
 	((struct probe *)dev)->val = val;
 }
 
-static const struct device_ops narrow_ops = { .name = "narrow", .widths = 1 | 4, .read = probe_read, .write = probe_write };
+static const struct device_ops narrow_ops = {
+	.name = "narrow", .widths = 1 | 4, .read = probe_read, .write = probe_write
+};
 
 static void test_dispatch(void **state)
 {
@@ -60,9 +62,12 @@ static void test_refused_accesses_float(void **state)
 	struct probe a = { 0 };
 	device_init(&a.dev, &narrow_ops);
 	assert_int_equal(bus_add(&bus, 0x1000, 6, &a.dev, NULL), 0);
-	static const struct { uint64_t addr; unsigned size; } bad[] = {
-		{ 0xfff, 1 }, { 0x1006, 1 }, { 0x1004, 4 }, /* leaves the window */
-		{ 0x1000, 2 }, { 0x1000, 8 }, { 0x1000, 3 }, /* not admitted */
+	static const struct {
+		uint64_t addr;
+		unsigned size;
+	} bad[] = {
+		{ 0xfff, 1 },      { 0x1006, 1 },         { 0x1004, 4 }, /* leaves the window */
+		{ 0x1000, 2 },     { 0x1000, 8 },         { 0x1000, 3 }, /* not admitted */
 		{ UINT64_MAX, 1 }, { UINT64_MAX - 1, 8 },
 	};
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {

@@ -265,8 +265,8 @@ static int load(const char *text)
 static void test_json_sets_each_type(void **state)
 {
 	assert_int_equal(load("{\"kernel\": \"k\", \"cmdline\": [\"a=1\", \"b\"], \"cpus\": 4, \"memory\": \"1G\",\n"
-			      " \"on-reset\": \"restart\", \"i8042\": true, \"console\": \"none\"}"),
-			 0);
+	                      " \"on-reset\": \"restart\", \"i8042\": true, \"console\": \"none\"}"),
+	                 0);
 	assert_string_equal(config.kernel, "k");
 	assert_string_equal(config.cmdline, "a=1 b");
 	assert_int_equal(config.cpus, 4);

@@ -62,7 +62,8 @@ static void open_console(const char *kind, unsigned char escape_key)
 		free(config.console);
 		config.console = strdup(kind);
 	}
-	int ret = console_open(&console, &config, &escape, loop, (struct console_owner){ .failed = console_failed }, &err);
+	int ret = console_open(&console, &config, &escape, loop, (struct console_owner){ .failed = console_failed },
+	                       &err);
 	if (ret < 0)
 		fail_msg("%s", err.msg);
 	console_chardev(console)->client = (struct chardev_client){
@@ -339,7 +340,8 @@ static void test_unattended_output_keeps_the_newest(void **state)
 	}
 	int user = dial();
 	ssize_t got = 0, n;
-	while ((n = read(user, buf + got, sizeof(buf) - (size_t)got)) > 0 || (settle(), n = read(user, buf + got, 1)) > 0)
+	while ((n = read(user, buf + got, sizeof(buf) - (size_t)got)) > 0 ||
+	       (settle(), n = read(user, buf + got, 1)) > 0)
 		got += n;
 	assert_in_range(got, 60000, 65536);
 	assert_memory_equal(buf + got - 11, "line 19999\n", 11);

@@ -498,7 +498,8 @@ static atomic_bool rewriting;
 static atomic_uint rewritten;
 
 __attribute__((no_sanitize_thread)) /* a guest: its races are the point */
-static void *rewrite(void *arg)
+static void *
+rewrite(void *arg)
 {
 	static const struct vring_desc shapes[] = {
 		{ D, 8, N, 1 },
