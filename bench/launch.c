@@ -9,7 +9,6 @@
  * Prints one line of JSON, sizes in bytes. own: anonymous and private dirty memory; guest RAM, which is any mapping of
  * at least RAM_MIB, is left out of it.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -199,26 +198,14 @@ static uint64_t read_peak(pid_t pid)
 	return kib * KIB;
 }
 
-/* On CPUs, of all threads: unlike the time on the clock it does not wait for other processes. */
+/* On processors, of all threads, those that have ended too: unlike the clock it does not run while others are served. */
 static uint64_t read_cpu_ns(pid_t pid)
 {
-	char path[64];
-	uint64_t total = 0, ns;
-	snprintf(path, sizeof(path), "/proc/%d/task", pid);
-	DIR *tasks = opendir(path);
-	if (!tasks)
-		fail("%s: %m", path);
-	for (struct dirent *entry; (entry = readdir(tasks));) {
-		snprintf(path, sizeof(path), "task/%.20s/schedstat", entry->d_name);
-		if (entry->d_name[0] == '.')
-			continue;
-		FILE *schedstat = open_proc(pid, path);
-		if (fscanf(schedstat, "%" SCNu64, &ns) == 1)
-			total += ns;
-		fclose(schedstat);
-	}
-	closedir(tasks);
-	return total;
+	clockid_t clock;
+	int code = clock_getcpuclockid(pid, &clock);
+	if (code)
+		fail("clock_getcpuclockid: %s", strerror(code));
+	return now_ns(clock);
 }
 
 /* ---- the launcher ----------------------------------------------------------------------------------------------- */
