@@ -12,9 +12,9 @@
 #include "src/kvm.h"
 #include "src/vm.h"
 
-extern const char arch_name[];              /* "x86_64", "aarch64" */
-extern const enum kernel_arch arch_kernel;  /* what it boots */
-extern const char arch_default_cmdline[];   /* console=... and so on */
+extern const char arch_name[];                    /* "x86_64", "aarch64" */
+extern const enum kernel_arch arch_kernel;        /* what it boots */
+extern const char arch_default_cmdline[];         /* console=... and so on */
 extern const struct kvm_cap_need arch_kvm_caps[]; /* ends with name NULL */
 enum { ARCH_MAX_CPUS = 254 };
 
@@ -36,18 +36,18 @@ int arch_add_devices(struct vm *vm, struct cvmm_error *err);
 
 /* What is to be booted. Nothing owned. */
 struct boot {
-	const struct kernel_image *kernel; /* its segments: by boot_load_segments() */
-	const struct boot_files *files;
+	const struct kernel_image *kernel;
 	const char *cmdline;
-	/* Guest memory that the initrd is read into; asked for with arch_place_initrd(). len 0: none. */
-	uint64_t initrd_gpa, initrd_len;
+	uint64_t load_gpa; /* added to the addresses of the kernel's segments and entry; by arch_place_kernel() */
+	uint64_t initrd_gpa, initrd_len; /* gpa by arch_place_initrd(); len 0: none */
 };
 
-/* Where an initrd of boot->initrd_len bytes goes, beside the kernel; sets initrd_gpa. -ENOMEM: does not fit, and @err
- * says how much memory would do. */
-int arch_place_initrd(struct vm *vm, struct boot *boot, struct cvmm_error *err);
+/* Where the kernel goes, and an initrd of boot->initrd_len bytes beside it. Only guest memory has to be laid out: src/boot.c
+ * reads both into it while the rest is made. -ENOMEM: does not fit, and @err says how much memory would do. */
+int arch_place_kernel(const struct vm *vm, struct boot *boot, struct cvmm_error *err);
+int arch_place_initrd(const struct vm *vm, struct boot *boot, struct cvmm_error *err);
 
-/* Kernel, tables, command line into guest memory; entry registers into the boot vCPU, the others parked. The initrd is
+/* Tables and command line into guest memory; entry registers into the boot vCPU, the others parked. Kernel and initrd are
  * in place already. */
 int arch_boot(struct vm *vm, const struct boot *boot, struct cvmm_error *err);
 

@@ -289,10 +289,17 @@ static int handle_build(struct cvmm_vm *handle, const struct boot_files *files, 
 	vm->console = console_chardev(handle->console);
 	vm->log = &handle->log;
 	vm->all_left = &handle->all_left;
-	int ret = vm_build(vm, err);
+	struct boot_load load;
+	int ret = vm_create(vm, err);
 	if (ret == 0)
-		ret = boot_load(vm, files, err);
-	return ret;
+		ret = boot_load_start(&load, vm, files, err);
+	if (ret < 0)
+		return ret;
+	ret = vm_build(vm, err);
+	int loaded = boot_load_wait(&load, ret < 0 ? NULL : err);
+	if (ret == 0)
+		ret = loaded;
+	return ret < 0 ? ret : boot_enter(&load, err);
 }
 
 /* From the files again: what they hold now is what boots. vm is empty before and, on failure, after. */

@@ -85,8 +85,8 @@ static int give_memory(struct vm *vm, struct cvmm_error *err)
 		};
 		int ret = kvm_ioctl_ptr(vm->fd, KVM_SET_USER_MEMORY_REGION, &slot);
 		if (ret < 0)
-			return err_set(err, ret, "%" PRIu64 " MiB of guest memory at 0x%" PRIx64 ": %s", region->size / MIB,
-			               region->gpa, strerror(-ret));
+			return err_set(err, ret, "%" PRIu64 " MiB of guest memory at 0x%" PRIx64 ": %s",
+			               region->size / MIB, region->gpa, strerror(-ret));
 	}
 	return 0;
 }
@@ -109,7 +109,7 @@ static int make_vcpus(struct vm *vm, struct cvmm_error *err)
 	return arch_vcpus_init(vm, err);
 }
 
-int vm_build(struct vm *vm, struct cvmm_error *err)
+int vm_create(struct vm *vm, struct cvmm_error *err)
 {
 	int ret = check_caps(vm->kvm_fd, kvm_caps, err);
 	if (ret == 0)
@@ -118,8 +118,12 @@ int vm_build(struct vm *vm, struct cvmm_error *err)
 		ret = create_vm_fd(vm, err);
 	if (ret == 0)
 		ret = arch_vm_init(vm, err);
-	if (ret == 0)
-		ret = give_memory(vm, err);
+	return ret;
+}
+
+int vm_build(struct vm *vm, struct cvmm_error *err)
+{
+	int ret = give_memory(vm, err);
 	if (ret == 0)
 		ret = make_vcpus(vm, err);
 	if (ret == 0)

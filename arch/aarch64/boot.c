@@ -8,19 +8,19 @@
 #include "arch/aarch64/machine.h"
 #include "arch/aarch64/place.h"
 #include "src/base/util.h"
-#include "src/boot.h"
 
 enum { CMDLINE_MAX = 2047 }; /* arm64's COMMAND_LINE_SIZE less its terminator; Linux cuts off the rest in silence */
 
-/* Where all of @boot goes. */
-static int place_boot(const struct vm *vm, const struct boot *boot, struct placement *at, struct cvmm_error *err)
+/* Where kernel, FDT and an initrd of that length go. */
+static int place_boot(const struct vm *vm, const struct boot *boot, uint64_t initrd_len, struct placement *at,
+                      struct cvmm_error *err)
 {
 	const struct kernel_image *kernel = boot->kernel;
 	struct place_request want = {
 		.ram_gpa = RAM_BASE,
 		.ram_size = guest_memory_size(&vm->mem),
 		.text_offset = kernel->text_offset,
-		.initrd_len = boot->initrd_len,
+		.initrd_len = initrd_len,
 	};
 	if (kernel->format != KERNEL_ARM64_IMAGE)
 		return err_set(err, -ENOEXEC, "kernel is not an arm64 Image");
@@ -29,14 +29,20 @@ static int place_boot(const struct vm *vm, const struct boot *boot, struct place
 	return place(&want, at, err);
 }
 
-int arch_place_initrd(struct vm *vm, struct boot *boot, struct cvmm_error *err)
+int arch_place_kernel(const struct vm *vm, struct boot *boot, struct cvmm_error *err)
 {
 	struct placement at = { 0 };
-	int ret = place_boot(vm, boot, &at, err);
-	if (ret < 0)
-		return ret;
+	int ret = place_boot(vm, boot, 0, &at, err);
+	boot->load_gpa = at.kernel;
+	return ret;
+}
+
+int arch_place_initrd(const struct vm *vm, struct boot *boot, struct cvmm_error *err)
+{
+	struct placement at = { 0 };
+	int ret = place_boot(vm, boot, boot->initrd_len, &at, err);
 	boot->initrd_gpa = at.initrd;
-	return 0;
+	return ret;
 }
 
 static int write_fdt(struct vm *vm, const struct boot *boot, uint64_t gpa, struct cvmm_error *err)
@@ -73,16 +79,12 @@ int arch_boot(struct vm *vm, const struct boot *boot, struct cvmm_error *err)
 	if (strlen(boot->cmdline) > CMDLINE_MAX)
 		return err_set(err, -EINVAL, "command line of %zu bytes: the kernel takes %d", strlen(boot->cmdline),
 		               CMDLINE_MAX);
-	int ret = place_boot(vm, boot, &at, err);
+	int ret = place_boot(vm, boot, boot->initrd_len, &at, err);
+	if (ret == 0)
+		ret = write_fdt(vm, boot, at.fdt, err);
 	if (ret < 0)
 		return ret;
-	ret = boot_load_segments(vm, boot, at.kernel, err);
-	if (ret < 0)
-		return ret;
-	ret = write_fdt(vm, boot, at.fdt, err);
-	if (ret < 0)
-		return ret;
-	return arm_vcpu_set_entry(&vm->vcpus[0], at.kernel + boot->kernel->entry, (uint64_t[4]){ at.fdt }, err);
+	return arm_vcpu_set_entry(&vm->vcpus[0], boot->load_gpa + boot->kernel->entry, (uint64_t[4]){ at.fdt }, err);
 }
 
 /* ---- doctor's micro guest --------------------------------------------------------------------------------------- */

@@ -10,9 +10,16 @@
 #include "arch/x86_64/linux_boot.h"
 #include "arch/x86_64/place.h"
 #include "devices/platform.h"
-#include "src/boot.h"
 
-int arch_place_initrd(struct vm *vm, struct boot *boot, struct cvmm_error *err)
+int arch_place_kernel(const struct vm *vm, struct boot *boot, struct cvmm_error *err)
+{
+	struct place place = { 0 };
+	int ret = place_kernel(boot->kernel, guest_memory_size(&vm->mem), &place, err);
+	boot->load_gpa = place.load;
+	return ret;
+}
+
+int arch_place_initrd(const struct vm *vm, struct boot *boot, struct cvmm_error *err)
 {
 	return place_initrd(boot->kernel, guest_memory_size(&vm->mem), boot->initrd_len, &boot->initrd_gpa, err);
 }
@@ -117,11 +124,9 @@ static int wants_pvh(const struct kernel_image *kernel, enum entry_choice choice
 }
 
 /* Everything but the entry itself. */
-static int load_all(struct vm *vm, const struct boot *boot, uint64_t load, struct cvmm_error *err)
+static int load_tables(struct vm *vm, const struct boot *boot, struct cvmm_error *err)
 {
-	int ret = boot_load_segments(vm, boot, load, err);
-	if (!ret)
-		ret = load_cmdline(vm, boot, err);
+	int ret = load_cmdline(vm, boot, err);
 	if (!ret)
 		ret = load_acpi(vm, err);
 	return ret ? ret : load_reset_vector(vm, err);
@@ -130,11 +135,8 @@ static int load_all(struct vm *vm, const struct boot *boot, uint64_t load, struc
 int arch_boot(struct vm *vm, const struct boot *boot, struct cvmm_error *err)
 {
 	const struct kernel_image *kernel = boot->kernel;
-	struct place place;
 	int pvh = wants_pvh(kernel, vm->config->entry, err);
-	int ret = pvh < 0 ? pvh : place_kernel(kernel, guest_memory_size(&vm->mem), &place, err);
-	if (!ret)
-		ret = load_all(vm, boot, place.load, err);
+	int ret = pvh < 0 ? pvh : load_tables(vm, boot, err);
 	if (ret)
 		return ret;
 	struct e820 map;
@@ -150,5 +152,5 @@ int arch_boot(struct vm *vm, const struct boot *boot, struct cvmm_error *err)
 		.map = &map,
 	};
 	return pvh ? enter_pvh(vm, &linux_boot, kernel->pvh_entry, err)
-	           : enter_linux64(vm, &linux_boot, place.load + kernel->entry, err);
+	           : enter_linux64(vm, &linux_boot, boot->load_gpa + kernel->entry, err);
 }
