@@ -20,7 +20,7 @@ enum {
 	OUT_RING = 64 << 10,             /* power of two */
 	IN_RING = 4 << 10,               /* likewise */
 	FLUSH_DELAY_NS = 1000000,        /* bytes that come one by one are written together */
-	ATTACH_POLL_NS = 200 * 1000000,  /* how often a pty is asked whether somebody opened it */
+	POLL_NS = 200 * 1000000,         /* how often is asked what no event tells */
 	INPUT_CHUNK = 256,
 };
 
@@ -46,7 +46,9 @@ struct console {
 	struct loop_fd in_fd, out_fd, listen_fd;
 	uint32_t out_events; /* what out_fd is watched for; 0: parked */
 	bool in_always;      /* cannot be watched, so is always ready */
-	struct loop_timer flush_timer, attach_timer;
+	struct loop_timer flush_timer;
+	struct loop_timer attach_timer; /* has somebody opened the pty? may clients be accepted again? */
+	struct loop_timer input_timer;  /* is our job in the foreground again? */
 	struct loop_call flush_call, input_call;
 	bool escaped; /* the byte before was the escape character */
 	bool failed;
@@ -86,7 +88,7 @@ static uint32_t ring_run(const struct ring *ring, const uint8_t **run)
 
 static bool console_attached(const struct console *console)
 {
-	return console->end.out_fd >= 0;
+	return console->end.out.fd >= 0;
 }
 
 /* A vCPU's thread, the device's lock held. */
@@ -141,15 +143,29 @@ static void console_watch_out(struct console *console, uint32_t events)
 
 static void console_detach(struct console *console);
 
-static void console_fail(struct console *console, int code)
+static void console_fail(struct console *console, const struct cvmm_error *error)
 {
 	if (console->failed)
 		return;
 	console->failed = true;
-	struct cvmm_error error;
-	err_set(&error, code, "console %s: write: %s", console->end.name, strerror(-code));
+	loop_fd_remove(&console->out_fd); /* which is ready for ever now */
 	if (console->owner.failed)
-		console->owner.failed(console->owner.opaque, &error);
+		console->owner.failed(console->owner.opaque, error);
+}
+
+/* What could not be written was refused for good. */
+static void console_write_failed(struct console *console, int code)
+{
+	struct cvmm_error error;
+	bool hung_up = endpoint_hung_up(&console->end, code);
+	if (hung_up) /* its user left, perhaps without meaning to end the guest: SIGHUP tells who has to know */
+		log_warn("console %s: the terminal is gone, output is dropped", console->end.name);
+	if (hung_up || console->end.reattaches) {
+		console_detach(console);
+		return;
+	}
+	err_set(&error, code, "console %s: write: %s", console->end.name, strerror(-code));
+	console_fail(console, &error);
 }
 
 /* Write some of what waits. Returns bytes written; 0: nothing waits; negative errno. */
@@ -182,10 +198,7 @@ static void console_flush(struct console *console)
 		wrote = console_flush_some(console);
 	while (wrote > 0);
 	if (wrote < 0 && wrote != -EAGAIN) {
-		if (console->end.reattaches)
-			console_detach(console);
-		else
-			console_fail(console, (int)wrote);
+		console_write_failed(console, (int)wrote);
 		return;
 	}
 	console_watch_out(console, wrote == -EAGAIN ? EPOLLOUT : 0);
@@ -260,10 +273,10 @@ static void console_take_input(struct console *console, const uint8_t *buf, size
 	}
 }
 
-/* How much to read: where escapes are watched for, reading never stops. */
+/* How much to read: where escapes are watched for, reading never stops (but a file without end has nobody behind it). */
 static size_t console_input_wanted(struct console *console)
 {
-	if (console->escape.key)
+	if (console->escape.key && !console->in_always)
 		return INPUT_CHUNK;
 	pthread_mutex_lock(&console->lock);
 	size_t room = ring_room(&console->in);
@@ -281,7 +294,7 @@ static void console_set_input_open(struct console *console, bool open)
 /* A hang-up is reported even to those who asked for nothing: while its input has to wait, do not watch at all. */
 static int console_watch_in(struct console *console, bool wanted)
 {
-	if (console->in_always || console->end.in_fd < 0 || wanted == !!console->in_fd.loop)
+	if (console->in_always || console->end.in.fd < 0 || wanted == !!console->in_fd.loop)
 		return 0;
 	if (wanted)
 		return loop_fd_add(console->loop, &console->in_fd, EPOLLIN);
@@ -310,6 +323,11 @@ static bool console_read(struct console *console)
 	ssize_t got = endpoint_read(&console->end, buf, want);
 	if (got == -EAGAIN)
 		return false;
+	if (got == -EIO && endpoint_in_background(&console->end)) { /* what is typed is not for us: ask again later */
+		console_watch_in(console, false);
+		loop_timer_set(&console->input_timer, POLL_NS);
+		return false;
+	}
 	if (got <= 0) {
 		console_input_ended(console);
 		return false;
@@ -346,6 +364,13 @@ static void console_accept_input(struct chardev *chr)
 		loop_post(console->loop, &console->input_call);
 }
 
+static void console_input_timer(struct loop_timer *timer)
+{
+	struct console *console = container_of(timer, struct console, input_timer);
+	if (console->in_open)
+		console_watch_in(console, true);
+}
+
 static void console_in_event(struct loop_fd *source, uint32_t events)
 {
 	struct console *console = container_of(source, struct console, in_fd);
@@ -359,17 +384,17 @@ static void console_in_event(struct loop_fd *source, uint32_t events)
 
 static int console_watch(struct console *console)
 {
-	console->in_fd = (struct loop_fd){ .fd = console->end.in_fd, .fn = console_in_event };
-	console->out_fd = (struct loop_fd){ .fd = console->end.out_fd, .fn = console_out_event };
+	console->in_fd = (struct loop_fd){ .fd = console->end.in.fd, .fn = console_in_event };
+	console->out_fd = (struct loop_fd){ .fd = console->end.out.fd, .fn = console_out_event };
 	console->out_events = 0;
-	console_set_input_open(console, console->end.in_fd >= 0);
+	console_set_input_open(console, console->end.in.fd >= 0);
 	int ret = console_watch_in(console, true);
 	if (ret == -EPERM) {
 		console->in_always = true;
 		ret = 0;
 		loop_post(console->loop, &console->input_call);
 	}
-	if (ret == 0 && console->end.out_fd >= 0)
+	if (ret == 0 && console->end.out.fd >= 0)
 		ret = loop_fd_add(console->loop, &console->out_fd, 0);
 	return ret == -EPERM ? 0 : ret; /* a file: always ready */
 }
@@ -391,23 +416,39 @@ static void console_detach(struct console *console)
 	console_set_keeps_newest(console, true);
 	console_tell_device(console);
 	if (endpoint_needs_polling(&console->end))
-		loop_timer_set(&console->attach_timer, ATTACH_POLL_NS);
+		loop_timer_set(&console->attach_timer, POLL_NS);
 }
 
-static void console_attach_timer(struct loop_timer *timer)
+static int console_listen(struct console *console)
 {
-	struct console *console = container_of(timer, struct console, attach_timer);
-	if (endpoint_try_attach(&console->end))
+	return loop_fd_add(console->loop, &console->listen_fd, EPOLLIN);
+}
+
+/* Whether somebody was attached, or a negative errno. */
+static int console_try_attach(struct console *console)
+{
+	int ret = endpoint_try_attach(&console->end);
+	if (ret > 0)
 		console_attach(console);
-	else
-		loop_timer_set(timer, ATTACH_POLL_NS);
+	return ret;
 }
 
 static void console_listen_event(struct loop_fd *source, uint32_t events)
 {
 	struct console *console = container_of(source, struct console, listen_fd);
-	if (endpoint_try_attach(&console->end))
-		console_attach(console);
+	if (console_try_attach(console) >= 0)
+		return;
+	/* for want of descriptors, say, and the client waits on: not again at once */
+	loop_fd_remove(source);
+	loop_timer_set(&console->attach_timer, POLL_NS);
+}
+
+static void console_attach_timer(struct loop_timer *timer)
+{
+	struct console *console = container_of(timer, struct console, attach_timer);
+	bool done = endpoint_needs_polling(&console->end) ? console_try_attach(console) > 0 : console_listen(console) == 0;
+	if (!done)
+		loop_timer_set(timer, POLL_NS);
 }
 
 /* ---- life ------------------------------------------------------------------------------------------------------- */
@@ -440,6 +481,7 @@ int console_open(struct console **slot, const struct config *config, const struc
 	pthread_mutex_init(&console->lock, NULL);
 	loop_timer_init(&console->flush_timer, loop, NULL, console_flush_timer);
 	loop_timer_init(&console->attach_timer, loop, NULL, console_attach_timer);
+	loop_timer_init(&console->input_timer, loop, NULL, console_input_timer);
 	*slot = console;
 	return 0;
 }
@@ -454,7 +496,7 @@ int console_start(struct console *console, struct cvmm_error *err)
 	console->started = true;
 	if (console->end.listen_fd >= 0) {
 		console->listen_fd = (struct loop_fd){ .fd = console->end.listen_fd, .fn = console_listen_event };
-		ret = loop_fd_add(console->loop, &console->listen_fd, EPOLLIN);
+		ret = console_listen(console);
 	} else if (endpoint_needs_polling(&console->end)) {
 		loop_timer_set(&console->attach_timer, 0);
 	} else {
@@ -483,20 +525,37 @@ void console_unplug(struct console *console)
 	pthread_mutex_unlock(&console->lock);
 }
 
+/* Time is up: what still waits will not be written. */
+static void console_lose(struct console *console, uint32_t waiting)
+{
+	struct cvmm_error error;
+	err_set(&error, -ETIMEDOUT, "console %s: nobody takes the last %u bytes of output", console->end.name, waiting);
+	if (console->end.reattaches) /* was anybody promised any? */
+		log_info("%s", error.msg);
+	else
+		console_fail(console, &error);
+}
+
 void console_drain(struct console *console, int timeout_ms)
 {
-	if (!console || !console_attached(console))
+	if (!console)
 		return;
 	uint64_t end = clock_monotonic_ns(&clock_host) + (uint64_t)timeout_ms * NSEC_PER_MSEC;
 	for (;;) {
 		console_flush(console);
-		pthread_mutex_lock(&console->lock);
-		bool waits = ring_used(&console->out);
-		pthread_mutex_unlock(&console->lock);
-		uint64_t now = clock_monotonic_ns(&clock_host);
-		if (!waits || console->failed || !console_attached(console) || now >= end)
+		if (!console_attached(console) || console->failed)
 			return;
-		struct pollfd wait = { .fd = console->end.out_fd, .events = POLLOUT };
+		pthread_mutex_lock(&console->lock);
+		uint32_t waiting = ring_used(&console->out);
+		pthread_mutex_unlock(&console->lock);
+		if (!waiting)
+			return;
+		uint64_t now = clock_monotonic_ns(&clock_host);
+		if (now >= end) {
+			console_lose(console, waiting);
+			return;
+		}
+		struct pollfd wait = { .fd = console->end.out.fd, .events = POLLOUT };
 		poll(&wait, 1, (int)((end - now) / NSEC_PER_MSEC) + 1);
 	}
 }
@@ -507,6 +566,7 @@ void console_free(struct console *console)
 		return;
 	loop_timer_cancel(&console->flush_timer);
 	loop_timer_cancel(&console->attach_timer);
+	loop_timer_cancel(&console->input_timer);
 	endpoint_close(&console->end);
 	pthread_mutex_destroy(&console->lock);
 	free(console);

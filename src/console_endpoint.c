@@ -17,39 +17,48 @@
 
 /*
  * O_NONBLOCK belongs to the open file, which the user's shell shares: open it anew where that is possible (terminals,
- * pipes). Regular files never block and keep their position and O_APPEND; sockets are told call by call.
+ * pipes). Regular files never block and keep their position and O_APPEND; sockets are told call by call. What cannot be
+ * opened again (there is no /proc, or it is another user's) is used as it is, with care.
  */
-static int open_nonblocking(int fd, int flags, bool *owned, bool *socket)
+static int way_open(struct endpoint_way *way, int fd, int flags)
 {
 	struct stat st;
-	*owned = *socket = false;
+	char name[32];
 	if (fstat(fd, &st) < 0)
 		return -errno;
-	*socket = S_ISSOCK(st.st_mode);
-	if (*socket || S_ISREG(st.st_mode))
-		return fd;
-	char name[32];
+	*way = (struct endpoint_way){ .fd = fd, .socket = S_ISSOCK(st.st_mode), .tty = isatty(fd) };
+	if (way->socket || S_ISREG(st.st_mode))
+		return 0;
 	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
 	int again = open(name, flags | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-	if (again < 0) /* no /proc, or no right to open it again: use it as it is */
-		return fd;
-	*owned = true;
-	return again;
+	way->owned = again >= 0;
+	way->blocks = again < 0 && !(fcntl(fd, F_GETFL) & O_NONBLOCK);
+	way->fd = again < 0 ? fd : again;
+	return 0;
+}
+
+static bool way_is_ready(const struct endpoint_way *way, short events)
+{
+	struct pollfd ready = { .fd = way->fd, .events = events };
+	return !way->blocks || poll(&ready, 1, 0) > 0;
+}
+
+static void way_close(struct endpoint_way *way)
+{
+	if (way->owned)
+		cleanup_close(&way->fd);
+	*way = (struct endpoint_way){ .fd = -1 };
 }
 
 static int endpoint_open_fds(struct endpoint *end, int in_fd, int out_fd, struct cvmm_error *err)
 {
 	end->kind = ENDPOINT_FDS;
-	if (out_fd >= 0) {
-		end->out_fd = open_nonblocking(out_fd, O_WRONLY, &end->out_owned, &end->out_socket);
-		if (end->out_fd < 0)
-			return err_set(err, end->out_fd, "console %s: standard output is closed or unusable: %s",
-			               end->name, strerror(-end->out_fd));
-	}
-	if (in_fd >= 0 && fcntl(in_fd, F_GETFD) >= 0) { /* closed input is no input */
-		end->in_fd = open_nonblocking(in_fd, O_RDONLY, &end->in_owned, &end->in_socket);
-		end->in_fd = MAX(end->in_fd, -1);
-	}
+	int ret = out_fd >= 0 ? way_open(&end->out, out_fd, O_WRONLY) : 0;
+	if (ret < 0)
+		return err_set(err, ret, "console %s: standard output is closed or unusable: %s", end->name,
+		               strerror(-ret));
+	if (in_fd >= 0)
+		way_open(&end->in, in_fd, O_RDONLY); /* closed input is no input */
 	return 0;
 }
 
@@ -62,12 +71,12 @@ static int endpoint_open_file(struct endpoint *end, const char *path, struct cvm
 	end->path = strdup(path);
 	if (!end->path)
 		return err_set(err, -ENOMEM, "console: out of memory");
-	end->out_fd = open(path, FLAGS | O_CREAT | O_EXCL, MODE);
-	end->created = end->out_fd >= 0;
-	if (end->out_fd < 0 && errno == EEXIST)
-		end->out_fd = open(path, FLAGS);
-	end->out_owned = true;
-	if (end->out_fd < 0) {
+	end->out.owned = true;
+	end->out.fd = open(path, FLAGS | O_CREAT | O_EXCL, MODE);
+	end->created = end->out.fd >= 0;
+	if (end->out.fd < 0 && errno == EEXIST)
+		end->out.fd = open(path, FLAGS);
+	if (end->out.fd < 0) {
 		int code = -errno;
 		return err_set(err, code, "console %s: %s", end->name, strerror(-code));
 	}
@@ -77,17 +86,21 @@ static int endpoint_open_file(struct endpoint *end, const char *path, struct cvm
 static int truncate_file(const struct endpoint *end, struct cvmm_error *err)
 {
 	struct stat st;
-	if (fstat(end->out_fd, &st) < 0 || (S_ISREG(st.st_mode) && ftruncate(end->out_fd, 0) < 0))
+	if (fstat(end->out.fd, &st) < 0 || (S_ISREG(st.st_mode) && ftruncate(end->out.fd, 0) < 0))
 		return err_set(err, -errno, "console %s: %m", end->name);
 	return 0;
 }
 
 /* Each direction is watched by itself, and so has a descriptor of its own. */
-static void attach_both_ways(struct endpoint *end, int fd)
+static int attach_both_ways(struct endpoint *end, int fd, bool socket)
 {
-	end->in_fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-	end->out_fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-	end->in_owned = end->out_owned = true;
+	end->in = (struct endpoint_way){ .fd = fcntl(fd, F_DUPFD_CLOEXEC, 3), .owned = true, .socket = socket };
+	end->out = (struct endpoint_way){ .fd = fcntl(fd, F_DUPFD_CLOEXEC, 3), .owned = true, .socket = socket };
+	if (end->in.fd >= 0 && end->out.fd >= 0)
+		return 1;
+	int code = -errno;
+	endpoint_detach(end);
+	return code;
 }
 
 /* ---- pty -------------------------------------------------------------------------------------------------------- */
@@ -103,9 +116,10 @@ static int endpoint_open_pty(struct endpoint *end, struct cvmm_error *err)
 	    ptsname_r(end->pty_fd, name, sizeof(name)) || tcgetattr(end->pty_fd, &tio) < 0)
 		return err_set(err, -errno, "console pty: %m");
 	cfmakeraw(&tio); /* the guest's tty does the echoing and line editing */
-	tcsetattr(end->pty_fd, TCSANOW, &tio);
 	/* a slave that was never opened does not report a hang-up: open it once */
-	cleanup_close(&(int){ open(name, O_RDWR | O_NOCTTY | O_CLOEXEC) });
+	CLEANUP_CLOSE int once = open(name, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (once < 0 || tcsetattr(once, TCSANOW, &tio) < 0)
+		return err_set(err, -errno, "console pty: %m");
 	end->path = strdup(name);
 	return end->path ? 0 : err_set(err, -ENOMEM, "console pty: out of memory");
 }
@@ -118,7 +132,11 @@ static bool pty_in_use(int fd)
 
 /* ---- unix socket ------------------------------------------------------------------------------------------------ */
 
-/* A socket file that nobody listens on is left from a run that was killed. */
+/*
+ * A socket file that belongs to no socket is left from a run that was killed. Whether it does is asked with a socket of
+ * another type, to which the owner is of the wrong type: it notices nothing, as it would of a client that comes and goes
+ * and takes its output along.
+ */
 static int remove_stale_socket(const struct sockaddr_un *addr)
 {
 	struct stat st;
@@ -126,7 +144,7 @@ static int remove_stale_socket(const struct sockaddr_un *addr)
 		return errno == ENOENT ? 0 : -errno;
 	if (!S_ISSOCK(st.st_mode))
 		return -EEXIST;
-	CLEANUP_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	CLEANUP_CLOSE int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
 	if (connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) == 0 || errno != ECONNREFUSED)
@@ -158,19 +176,12 @@ static int endpoint_open_unix(struct endpoint *end, const char *path, struct cvm
 	return 0;
 }
 
-static bool unix_try_attach(struct endpoint *end)
+static int unix_try_attach(struct endpoint *end)
 {
-	int fd = accept4(end->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	CLEANUP_CLOSE int fd = accept4(end->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	if (fd < 0)
-		return false;
-	if (end->out_fd >= 0) { /* one at a time */
-		close(fd);
-		return false;
-	}
-	attach_both_ways(end, fd);
-	close(fd);
-	end->in_socket = end->out_socket = true;
-	return true;
+		return errno == EAGAIN || errno == ECONNABORTED ? 0 : -errno;
+	return end->out.fd < 0 ? attach_both_ways(end, fd, true) : 0; /* one at a time */
 }
 
 /* ---- all kinds -------------------------------------------------------------------------------------------------- */
@@ -193,9 +204,13 @@ static int endpoint_open_kind(struct endpoint *end, const struct config *config,
 	return err_set(err, -EINVAL, "console: expected stdio, file=PATH, pty, unix=PATH or none, not %s", console);
 }
 
+static const struct endpoint no_endpoint = {
+	.kind = ENDPOINT_NONE, .in.fd = -1, .out.fd = -1, .listen_fd = -1, .pty_fd = -1
+};
+
 int endpoint_open(struct endpoint *end, const struct config *config, struct cvmm_error *err)
 {
-	*end = (struct endpoint){ .kind = ENDPOINT_NONE, .in_fd = -1, .out_fd = -1, .listen_fd = -1, .pty_fd = -1 };
+	*end = no_endpoint;
 	snprintf(end->name, sizeof(end->name), "%s", config->console_fds ? "(descriptor)" : config->console);
 	int ret = endpoint_open_kind(end, config, err);
 	if (ret < 0)
@@ -219,7 +234,7 @@ void endpoint_close(struct endpoint *end)
 	if (remove)
 		unlink(end->path);
 	free(end->path);
-	*end = (struct endpoint){ .kind = ENDPOINT_NONE, .in_fd = -1, .out_fd = -1, .listen_fd = -1, .pty_fd = -1 };
+	*end = no_endpoint;
 }
 
 bool endpoint_needs_polling(const struct endpoint *end)
@@ -227,40 +242,53 @@ bool endpoint_needs_polling(const struct endpoint *end)
 	return end->kind == ENDPOINT_PTY;
 }
 
-bool endpoint_try_attach(struct endpoint *end)
+int endpoint_try_attach(struct endpoint *end)
 {
 	if (end->kind == ENDPOINT_UNIX)
 		return unix_try_attach(end);
-	if (!pty_in_use(end->pty_fd))
-		return false;
-	attach_both_ways(end, end->pty_fd);
-	return end->out_fd >= 0;
+	return pty_in_use(end->pty_fd) ? attach_both_ways(end, end->pty_fd, false) : 0;
 }
 
 void endpoint_detach(struct endpoint *end)
 {
-	if (end->in_owned)
-		cleanup_close(&end->in_fd);
-	if (end->out_owned)
-		cleanup_close(&end->out_fd);
-	end->in_fd = end->out_fd = -1;
+	way_close(&end->in);
+	way_close(&end->out);
+}
+
+bool endpoint_hung_up(const struct endpoint *end, ssize_t code)
+{
+	return code == -EIO && end->out.tty;
+}
+
+bool endpoint_in_background(const struct endpoint *end)
+{
+	pid_t foreground = end->in.tty ? tcgetpgrp(end->in.fd) : -1;
+	return foreground >= 0 && foreground != getpgrp();
 }
 
 ssize_t endpoint_read(struct endpoint *end, void *buf, size_t len)
 {
+	const struct endpoint_way *in = &end->in;
+	if (!way_is_ready(in, POLLIN))
+		return -EAGAIN;
 	ssize_t got;
 	do
-		got = end->in_socket ? recv(end->in_fd, buf, len, MSG_DONTWAIT) : read(end->in_fd, buf, len);
+		got = in->socket ? recv(in->fd, buf, len, MSG_DONTWAIT) : read(in->fd, buf, len);
 	while (got < 0 && errno == EINTR);
 	return got < 0 ? -errno : got;
 }
 
 ssize_t endpoint_write(struct endpoint *end, const void *buf, size_t len)
 {
+	enum { LITTLE = 256 }; /* has room in a pipe, or a terminal, that is ready for any */
+	const struct endpoint_way *out = &end->out;
+	if (!way_is_ready(out, POLLOUT))
+		return -EAGAIN;
+	if (out->blocks)
+		len = MIN(len, (size_t)LITTLE);
 	ssize_t wrote;
 	do
-		wrote = end->out_socket ? send(end->out_fd, buf, len, MSG_DONTWAIT | MSG_NOSIGNAL) :
-		                          write(end->out_fd, buf, len);
+		wrote = out->socket ? send(out->fd, buf, len, MSG_DONTWAIT | MSG_NOSIGNAL) : write(out->fd, buf, len);
 	while (wrote < 0 && errno == EINTR);
 	return wrote < 0 ? -errno : wrote;
 }

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -233,6 +234,100 @@ static void test_a_reader_that_goes_away_is_a_failure(void **state)
 	close_pipes();
 }
 
+static void fill(int fd)
+{
+	static const char zeros[4096];
+	int flags = fcntl(fd, F_GETFL);
+	fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+	while (write(fd, zeros, sizeof(zeros)) > 0)
+		;
+	fcntl(fd, F_SETFL, flags);
+}
+
+static void test_after_a_failure_the_loop_rests(void **state)
+{
+	int ends[2];
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+	config.console_fds = true;
+	config.console_in_fd = -1;
+	config.console_out_fd = ends[0];
+	fill(ends[0]);
+	open_console(NULL, 0);
+	dev_send("x", 1);
+	settle();
+	assert_int_equal(failure.code, 0);
+	close(ends[1]); /* while its writability is awaited, which now lasts */
+	for (int i = 0; i < 5; i++)
+		loop_turn(loop, 5);
+	assert_int_equal(failure.code, -EPIPE);
+	assert_int_equal(loop_turn(loop, 0), 0);
+	close(ends[0]);
+}
+
+static void test_output_that_nobody_takes_is_a_failure(void **state)
+{
+	open_pipes(0);
+	fill(pipes[1][1]);
+	dev_send("last words", 10);
+	console_drain(console, 20);
+	assert_int_equal(failure.code, -ETIMEDOUT);
+	assert_string_equal(failure.msg, "console (descriptor): nobody takes the last 10 bytes of output");
+	close_pipes();
+}
+
+/* The pipe is another user's, so cannot be opened again to be told not to block. */
+static void test_a_reader_that_stalls_blocks_nobody(void **state)
+{
+	if (geteuid())
+		skip();
+	assert_int_equal(pipe2(pipes[0], O_CLOEXEC), 0);
+	assert_int_equal(pipe2(pipes[1], O_CLOEXEC), 0);
+	config.console_fds = true;
+	config.console_in_fd = pipes[0][0];
+	config.console_out_fd = pipes[1][1];
+	assert_int_equal(seteuid(65534), 0);
+	open_console(NULL, 0);
+	assert_int_equal(seteuid(0), 0);
+	uint8_t sent[300000], got[300000];
+	size_t out = 0, in = 0;
+	for (size_t i = 0; i < sizeof(sent); i++)
+		sent[i] = (uint8_t)(i ^ i >> 9);
+	while (in < sizeof(sent)) {
+		out += dev_send(sent + out, sizeof(sent) - out);
+		for (int i = 0; i < 5; i++)
+			loop_turn(loop, 2); /* comes back, though nobody reads */
+		ssize_t n = read(pipes[1][0], got + in, MIN(sizeof(got) - in, 5000));
+		in += n > 0 ? (size_t)n : 0;
+	}
+	assert_memory_equal(sent, got, sizeof(sent));
+	assert_int_equal(write(pipes[0][1], "ls", 2), 2);
+	settle();
+	assert_int_equal(input_len, 2);
+	close_pipes();
+}
+
+static void test_a_terminal_that_goes_away_is_none(void **state)
+{
+	int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+	assert_true(master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0);
+	int tty = open(ptsname(master), O_RDWR | O_NOCTTY | O_CLOEXEC);
+	config.console_fds = true;
+	config.console_in_fd = config.console_out_fd = tty;
+	open_console(NULL, 1);
+	dev_send("hello", 5);
+	settle();
+	close(master);
+	for (int i = 0; i < 1000; i++) { /* more than waits for anybody */
+		assert_int_equal(dev_send("the guest is told by a signal, and shuts down in peace\n\n\n\n\n\n\n\n\n\n", 64), 64);
+		if (i % 100 == 0)
+			settle();
+	}
+	console_drain(console, 1000);
+	assert_int_equal(failure.code, 0);
+	assert_int_equal(loop_turn(loop, 0), 0);
+	close(tty);
+}
+
 static void test_a_full_disk_is_a_failure(void **state)
 {
 	open_console("file=/dev/full", 0);
@@ -298,6 +393,39 @@ static int dial(void)
 	return fd;
 }
 
+static void test_a_socket_user_who_cannot_be_let_in_yet(void **state)
+{
+	char buf[8];
+	int spare[4096], count = 0;
+	make_temp("unix");
+	open_console(temp_console, 0);
+	dev_send("hi", 2);
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	strcpy(addr.sun_path, temp_path);
+	int user = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	struct rlimit limit, few = { 64, 64 };
+	getrlimit(RLIMIT_NOFILE, &limit);
+	few.rlim_max = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &few);
+	while (count < 4096 && (spare[count] = dup(0)) >= 0)
+		count++;
+	assert_int_equal(connect(user, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	int turns = 0;
+	while (turns < 1000 && loop_turn(loop, 5))
+		turns++;
+	assert_in_range(turns, 1, 10); /* then it rests */
+	while (count)
+		close(spare[--count]);
+	setrlimit(RLIMIT_NOFILE, &limit);
+	for (int i = 0; i < 100 && read(user, buf, sizeof(buf)) != 2; i++)
+		loop_turn(loop, 20);
+	assert_memory_equal(buf, "hi", 2);
+	close(user);
+	console_free(console);
+	console = NULL;
+	rmdir(temp_dir);
+}
+
 static void test_socket_users_come_and_go(void **state)
 {
 	char buf[100];
@@ -355,6 +483,7 @@ static void test_socket_names_that_are_taken(void **state)
 {
 	struct console_escape none = { 0 };
 	struct cvmm_error err = { 0 };
+	char buf[16];
 	make_temp("unix");
 	config.console = strdup(temp_console);
 	/* left from a killed run: replaced */
@@ -365,10 +494,13 @@ static void test_socket_names_that_are_taken(void **state)
 	close(stale);
 	open_console(NULL, 0);
 	/* in use: refused, and left alone */
+	dev_send("mine", 4);
 	struct console *other;
 	assert_int_equal(console_open(&other, &config, &none, loop, (struct console_owner){ 0 }, &err), -EADDRINUSE);
 	assert_null(other);
+	settle();
 	int user = dial();
+	assert_int_equal(read(user, buf, sizeof(buf)), 4); /* the other has not taken it along */
 	close(user);
 	console_free(console);
 	console = NULL;
@@ -422,6 +554,18 @@ static void test_input_from_a_file_and_from_nothing(void **state)
 	close(config.console_in_fd);
 }
 
+static void test_input_without_end(void **state)
+{
+	config.console_fds = true;
+	config.console_in_fd = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+	config.console_out_fd = -1;
+	input_room_left = 100;
+	open_console(NULL, 1);
+	settle();
+	assert_int_equal(input_len, 100);
+	close(config.console_in_fd);
+}
+
 int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
@@ -432,13 +576,19 @@ int main(void)
 		TEST(test_input_waits_for_the_device),
 		TEST(test_escapes),
 		TEST(test_a_reader_that_goes_away_is_a_failure),
+		TEST(test_after_a_failure_the_loop_rests),
+		TEST(test_output_that_nobody_takes_is_a_failure),
+		TEST(test_a_reader_that_stalls_blocks_nobody),
+		TEST(test_a_terminal_that_goes_away_is_none),
 		TEST(test_a_full_disk_is_a_failure),
 		TEST(test_a_file_is_truncated_only_when_the_vm_runs),
+		TEST(test_a_socket_user_who_cannot_be_let_in_yet),
 		TEST(test_socket_users_come_and_go),
 		TEST(test_unattended_output_keeps_the_newest),
 		TEST(test_socket_names_that_are_taken),
 		TEST(test_pty),
 		TEST(test_input_from_a_file_and_from_nothing),
+		TEST(test_input_without_end),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
