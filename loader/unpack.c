@@ -22,6 +22,7 @@ enum {
 	DICTIONARY_MAX = 256 << 20, /* of xz and lzma; kernel makefiles ask for 128 MiB. zstd's own limit is 128 MiB */
 	LZ4_LEGACY_BLOCK = 8 << 20, /* what each block of a legacy stream unpacks to, but for the last */
 	GZIP_WINDOW_BITS = 16 + 15, /* zlib: a gzip header, the largest window */
+	STREAMS_MAX = 16384,        /* one after the other; parallel packers make one of each 64 KiB or more */
 };
 
 /* What a step returns besides -ENOMEM; unpack() puts them in words. */
@@ -32,6 +33,7 @@ enum {
 	TRUNCATED = -ENODATA,
 	TOO_GREEDY = -ENOSPC,
 	TOO_LARGE = -EFBIG,
+	TOO_MANY = -E2BIG,
 };
 
 struct unpacker {
@@ -321,6 +323,8 @@ static int in_words(const struct packing *packing, int ret, const struct unpacke
 		               u->out_len);
 	case TOO_LARGE:
 		return err_set(err, -ENOEXEC, "%s data that unpack to more than %zu MiB", name, u->out_max >> 20);
+	case TOO_MANY:
+		return err_set(err, -ENOEXEC, "%s data in more than %d pieces", name, STREAMS_MAX);
 	case TOO_GREEDY:
 		return err_set(err, -ENOEXEC, "%s data that need too large a dictionary to unpack", name);
 	case -ENOMEM:
@@ -330,14 +334,22 @@ static int in_words(const struct packing *packing, int ret, const struct unpacke
 	}
 }
 
+/* An empty stream takes nine bytes and a fresh decoder: without a limit, a small file could keep us for many minutes. */
+static int unpack_streams(const struct packing *packing, struct unpacker *u)
+{
+	for (unsigned streams = 0; streams < STREAMS_MAX; streams++) {
+		int ret = unpack_stream(packing, u);
+		if (ret < 0 || !packing->concatenates || !has_magic(packing, u->in, u->in_left))
+			return ret;
+	}
+	return TOO_MANY;
+}
+
 int unpack(const struct packing *packing, const uint8_t *data, size_t len, size_t max, uint8_t **out, size_t *out_len,
            struct cvmm_error *err)
 {
 	struct unpacker u = { .in = data, .in_left = len, .out_max = max };
-	int ret;
-	do
-		ret = unpack_stream(packing, &u);
-	while (ret == DONE && packing->concatenates && has_magic(packing, u.in, u.in_left));
+	int ret = unpack_streams(packing, &u);
 	if (ret < 0) {
 		free(u.out);
 		return in_words(packing, ret, &u, len, err);

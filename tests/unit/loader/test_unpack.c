@@ -206,6 +206,21 @@ static void test_bombs(void **state)
 	bytes_free(&plain);
 }
 
+/* Time is bounded, too: each stream, however small, wants a decoder of its own. */
+static void test_many_streams(void **state)
+{
+	enum { MAX = 16384 };
+	struct bytes plain = zeros(0), one = pack("gzip", &plain), many = zeros(0);
+	for (unsigned i = 0; i < MAX; i++)
+		bytes_append(&many, one.data, one.len);
+	expect_plain(&many, &plain);
+	bytes_append(&many, one.data, one.len);
+	expect_error(&many, MIB, "gzip data in more than 16384 pieces");
+	bytes_free(&one);
+	bytes_free(&many);
+	bytes_free(&plain);
+}
+
 static void test_greedy_dictionaries(void **state)
 {
 	struct bytes plain = noise(200), lzma = pack("lzma", &plain);
@@ -236,6 +251,7 @@ int main(void)
 		cmocka_unit_test(test_corrupt_anywhere),    cmocka_unit_test(test_corrupt_is_said),
 		cmocka_unit_test(test_lz4_legacy_blocks),   cmocka_unit_test(test_bombs),
 		cmocka_unit_test(test_greedy_dictionaries), cmocka_unit_test(test_what_is_not_packed),
+		cmocka_unit_test(test_many_streams),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
