@@ -55,13 +55,14 @@ static Elf64_Phdr program_header(const uint8_t *data, const Elf64_Ehdr *ehdr, un
 	return phdr;
 }
 
-/* All that is loaded or read is inside the file; the error says how long that should be. */
+/* All that is loaded or read is inside the file; the error says how long that should be. What has no bytes there, like
+ * a segment of .bss alone, has no place there: linkers put its offset where a next page would be. */
 static int check_length(const uint8_t *data, size_t len, const Elf64_Ehdr *ehdr, struct cvmm_error *err)
 {
 	uint64_t needed = 0, end;
 	for (unsigned i = 0; i < ehdr->e_phnum; i++) {
 		const Elf64_Phdr phdr = program_header(data, ehdr, i);
-		if (phdr.p_type != PT_LOAD && phdr.p_type != PT_NOTE)
+		if ((phdr.p_type != PT_LOAD && phdr.p_type != PT_NOTE) || !phdr.p_filesz)
 			continue;
 		if (__builtin_add_overflow(phdr.p_offset, phdr.p_filesz, &end))
 			return err_set(err, -ENOEXEC,
@@ -107,7 +108,7 @@ static int add_segment(const uint8_t *data, const Elf64_Phdr *phdr, unsigned i, 
 		return err_set(err, -ENOEXEC, "an ELF vmlinux of more than %d segments", KERNEL_SEGMENTS_MAX);
 	image->segments[image->segment_count++] = (struct kernel_segment){
 		.gpa = phdr->p_paddr,
-		.data = data + phdr->p_offset,
+		.data = phdr->p_filesz ? data + phdr->p_offset : data,
 		.file_len = phdr->p_filesz,
 		.mem_len = phdr->p_memsz,
 	};
@@ -166,7 +167,7 @@ static int read_segments(const uint8_t *data, const Elf64_Ehdr *ehdr, struct ker
 		const Elf64_Phdr phdr = program_header(data, ehdr, i);
 		if (phdr.p_type == PT_LOAD)
 			ret = add_segment(data, &phdr, i, image, err);
-		else if (phdr.p_type == PT_NOTE)
+		else if (phdr.p_type == PT_NOTE && phdr.p_filesz)
 			read_notes(data, &phdr, image, pvh_entry);
 	}
 	return ret;

@@ -112,6 +112,26 @@ static void test_hundreds_of_headers(void **state)
 	refuse(&elf, KERNEL_X86_64, "more than 16 segments");
 }
 
+/* .bss alone: its offset may be beyond the end of the file, or anywhere. */
+static void test_segment_without_bytes(void **state)
+{
+	static const uint64_t offsets[] = { 0, 352, 353, 0x200000, UINT64_MAX };
+	struct kernel_image image;
+	store_le64(PHDR(DATA, p_filesz), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(offsets); i++) {
+		store_le64(PHDR(DATA, p_offset), offsets[i]);
+		accept_elf(&image);
+		assert_int_equal(image.segment_count, 2);
+		assert_int_equal(image.segments[1].gpa, ELF_DATA_GPA);
+		assert_int_equal(image.segments[1].file_len, 0);
+		assert_int_equal(image.segments[1].mem_len, ELF_DATA_MEM_LEN);
+	}
+	store_le64(PHDR(NOTE, p_filesz), 0);
+	store_le64(PHDR(NOTE, p_offset), UINT64_MAX);
+	accept_elf(&image);
+	assert_false(image.has_pvh);
+}
+
 static void test_file_ranges(void **state)
 {
 	store_le64(PHDR(TEXT, p_offset), UINT64_MAX - 8);
@@ -310,6 +330,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_seventeen_segments, make, unmake),
 		cmocka_unit_test_setup_teardown(test_hundreds_of_headers, make, unmake),
 		cmocka_unit_test_setup_teardown(test_file_ranges, make, unmake),
+		cmocka_unit_test_setup_teardown(test_segment_without_bytes, make, unmake),
 		cmocka_unit_test_setup_teardown(test_memory_ranges, make, unmake),
 		cmocka_unit_test_setup_teardown(test_overlaps, make, unmake),
 		cmocka_unit_test_setup_teardown(test_empty_segments_are_none, make, unmake),
