@@ -15,7 +15,7 @@ enum acpi_kind {
 	ACPI_COM,         /* PNP0501 in I/O space, level interrupt */
 	ACPI_EVENTS,      /* devices/platform.h's ACPI registers in I/O space: GED, power button, sleep, reset */
 	ACPI_KEYBOARD,    /* PNP0303 at 0x60 and 0x64 */
-	ACPI_VIRTIO_MMIO, /* LNRO0005 */
+	ACPI_VIRTIO_MMIO, /* LNRO0005, level interrupt */
 	ACPI_KINDS,
 };
 
