@@ -116,6 +116,38 @@ static void test_fcr_counts_only_with_its_enable_bit(void **state)
 	assert_int_equal(in(f, RX), 'x');
 }
 
+/* Rewritten with the same enable bit and no clear bit, FCR touches neither FIFO and raises nothing; written without the
+ * enable bit while that is off, likewise. */
+static void test_fcr_keeps_the_fifos(void **state)
+{
+	struct fixture *f = *state;
+	out(f, FCR, 0x01);
+	out(f, IER, IER_THRI);
+	in(f, IIR);
+	assert_int_equal(chardev_recorder_type(&f->chr, "in"), 2);
+	f->chr.room = 0;
+	out(f, TX, 'x');
+	out(f, FCR, 0xc9);
+	assert_int_equal(in(f, IIR), 0xc1);
+	assert_int_equal(in(f, LSR), LSR_DR);
+	chardev_recorder_drain(&f->chr, SIZE_MAX);
+	assert_memory_equal(f->chr.out, "x", 1);
+	assert_int_equal(in(f, IIR), 0xc2);
+	out(f, FCR, 0x81);
+	out(f, FCR, 0x85); /* nothing to clear: no THRE anew */
+	assert_int_equal(in(f, IIR), 0xc1);
+	assert_int_equal(in(f, RX), 'i');
+
+	out(f, FCR, 0x00);
+	assert_int_equal(chardev_recorder_type(&f->chr, "y"), 1);
+	f->chr.room = 0;
+	out(f, TX, 'z');
+	out(f, FCR, 0xc6);
+	assert_int_equal(in(f, LSR), LSR_DR);
+	chardev_recorder_drain(&f->chr, SIZE_MAX);
+	assert_memory_equal(f->chr.out, "xz", 2);
+}
+
 static void test_trigger_levels(void **state)
 {
 	struct fixture *f = *state;
@@ -147,8 +179,10 @@ static void test_loopback(void **state)
 	}
 	out(f, FCR, 0x01);
 	assert_int_equal(chardev_recorder_type(&f->chr, "host"), 0); /* the host's input waits */
-	for (unsigned i = 0; i < 17; i++)
+	for (unsigned i = 0; i < 16; i++)
 		out(f, TX, (uint8_t)i);
+	assert_int_equal(in(f, LSR), LSR_IDLE | LSR_DR); /* full, no overrun yet */
+	out(f, TX, 16);
 	assert_int_equal(f->chr.out_len, 0);
 	out(f, IER, IER_RLSI);
 	assert_int_equal(in(f, IIR), 0xc6);
@@ -178,6 +212,44 @@ static void test_modem_deltas(void **state)
 	assert_int_equal(in(f, MSR), 0xe0);
 	out(f, MCR, 0x19); /* and falls: its trailing edge */
 	assert_int_equal(in(f, MSR), 0xa4);
+	out(f, MCR, 0x18); /* DSR falls, then DCD: what is not read adds up */
+	out(f, MCR, 0x10);
+	assert_int_equal(in(f, MSR), 0x0a);
+}
+
+/* No cause that is not enabled reaches IIR or the line, whatever else is. */
+static void test_causes_need_their_enable_bit(void **state)
+{
+	struct fixture *f = *state;
+	static const uint8_t causes[] = { IER_RDI, IER_THRI, IER_RLSI, IER_MSI };
+	static const uint8_t iirs[] = { 0xcc, 0xc2, 0xc6, 0xc0 };
+	out(f, FCR, 0xc1);
+	out(f, MCR, 0x10); /* modem deltas */
+	for (unsigned i = 0; i < 17; i++)
+		out(f, TX, 'x'); /* data, overrun */
+	for (unsigned i = 0; i < 16 - 1; i++)
+		in(f, RX);
+	assert_int_equal(in(f, IIR), 0xc1);
+	for (size_t i = 0; i < ARRAY_SIZE(causes); i++) {
+		out(f, IER, causes[i]);
+		assert_true(f->irq.high);
+		assert_int_equal(in(f, IIR), iirs[i]);
+		out(f, IER, 0);
+		assert_false(f->irq.high);
+	}
+	in(f, LSR);
+	in(f, MSR);
+	in(f, RX);
+	out(f, IER, IER_RDI | IER_RLSI | IER_MSI);
+	assert_int_equal(in(f, IIR), 0xc1);
+	out(f, MCR, 0x11); /* a delta, its cause disabled */
+	out(f, IER, IER_RDI | IER_RLSI);
+	assert_int_equal(in(f, IIR), 0xc1);
+	for (unsigned i = 0; i < 17; i++)
+		out(f, TX, 'x'); /* an overrun, likewise */
+	out(f, FCR, 0xc3);
+	out(f, IER, IER_RDI);
+	assert_int_equal(in(f, IIR), 0xc1);
 }
 
 static void test_causes_by_priority(void **state)
@@ -450,12 +522,16 @@ static void test_input_is_asked_for_at_half_a_fifo(void **state)
 {
 	struct fixture *f = *state;
 	out(f, FCR, 0x01);
-	assert_int_equal(chardev_recorder_type(&f->chr, "0123456789abcdefghij"), 16);
+	assert_int_equal(chardev_recorder_type(&f->chr, "01234"), 5);
+	assert_int_equal(f->chr.accepts, 0);
+	assert_int_equal(chardev_recorder_type(&f->chr, "56789abcdefghij"), 11); /* what is left */
 	for (int i = 0; i < 7; i++)
 		in(f, RX);
 	assert_int_equal(f->chr.accepts, 0);
 	in(f, RX);
 	assert_int_equal(f->chr.accepts, 1);
+	in(f, LSR);
+	assert_int_equal(f->chr.accepts, 1); /* asked once */
 	assert_int_equal(chardev_recorder_feed(&f->chr), 4);
 	for (const char *c = "89abcdefghij"; *c; c++)
 		assert_int_equal(in(f, RX), *c);
@@ -511,6 +587,7 @@ static void test_reset(void **state)
 	fill_with_traffic(f);
 	assert_true(f->irq.high);
 	dev_reset(f->dev);
+	assert_false(f->irq.high); /* at once, not with the next access */
 	assert_power_on(f);
 	chardev_recorder_drain(&f->chr, SIZE_MAX);
 	assert_int_equal(f->chr.out_len, 0);
@@ -538,6 +615,24 @@ static void test_save_and_load_amid_traffic(void **state)
 	assert_int_equal(in(&copy, IIR), 0xc2);
 	assert_int_equal(in(&copy, SCR), 0x77);
 	device_free(copy.dev);
+}
+
+/* A load brings the line into agreement even where it is not what we remember. */
+static void test_load_drives_the_line(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t busy[DEV_STATE_MAX], idle[DEV_STATE_MAX];
+	dev_save(f->dev, idle);
+	fill_with_traffic(f);
+	dev_save(f->dev, busy);
+	f->irq.high = false; /* another interrupt controller */
+	assert_int_equal(dev_load(f->dev, busy), 0);
+	assert_true(f->irq.high);
+	assert_int_equal(dev_load(f->dev, idle), 0);
+	assert_false(f->irq.high);
+	f->irq.high = true;
+	assert_int_equal(dev_load(f->dev, idle), 0);
+	assert_false(f->irq.high);
 }
 
 /* Loaded FIFOs hold no more than real ones, and come to an end. */
@@ -571,9 +666,11 @@ int main(void)
 		TEST(test_plain_storage),
 		TEST(test_dlab_hides_data_and_ier),
 		TEST(test_fcr_counts_only_with_its_enable_bit),
+		TEST(test_fcr_keeps_the_fifos),
 		TEST(test_trigger_levels),
 		TEST(test_loopback),
 		TEST(test_modem_deltas),
+		TEST(test_causes_need_their_enable_bit),
 		TEST(test_causes_by_priority),
 		TEST(test_linux_autoconfig_finds_a_16550a),
 		TEST(test_linux_thre_test),
@@ -587,6 +684,7 @@ int main(void)
 		TEST(test_without_a_chardev),
 		TEST(test_reset),
 		TEST(test_save_and_load_amid_traffic),
+		TEST(test_load_drives_the_line),
 		TEST(test_hostile_states),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
