@@ -212,6 +212,27 @@ static void step(struct bench *bench, unsigned device)
 	}
 }
 
+/* The line is what the device's own registers say of it. */
+static void check_line(struct bench *bench, unsigned device)
+{
+	enum { PL011_MIS = 0x40, PL031_MIS = 0x18 };
+	struct device *dev = bench->dev;
+	if (device == PL011)
+		FUZZ_CHECK(bench->high == (dev->ops->read(dev, PL011_MIS, 4) != 0));
+	if (device == PL031)
+		FUZZ_CHECK(bench->high == (dev->ops->read(dev, PL031_MIS, 4) != 0));
+}
+
+/* The same of a register that changes what it tells of: once, at the end. */
+static void check_line_finally(struct bench *bench, unsigned device)
+{
+	enum { UART16550_IIR = 2 };
+	struct device *dev = bench->dev;
+	bool high = bench->high;
+	if (device == UART16550)
+		FUZZ_CHECK(high == !(dev->ops->read(dev, UART16550_IIR, 1) & 1));
+}
+
 static void bench_make(struct bench *bench, unsigned device)
 {
 	struct irq_line irq = { .set = bench_irq, .opaque = bench };
@@ -260,8 +281,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	FUZZ_CHECK(bench.loop);
 	bench_make(&bench, device);
 	FUZZ_CHECK(bench.dev);
-	for (int i = 0; i < STEPS_MAX && bench.len; i++)
+	for (int i = 0; i < STEPS_MAX && bench.len; i++) {
 		step(&bench, device);
+		check_line(&bench, device);
+	}
+	check_line_finally(&bench, device);
 	bench.dev->ops->reset(bench.dev);
 	FUZZ_CHECK(!bench.high);
 	device_free(bench.dev);
