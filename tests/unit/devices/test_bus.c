@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/unit/unit.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <string.h>
 
@@ -56,6 +57,37 @@ static void test_dispatch(void **state)
 	device_fini(&b.dev);
 }
 
+/* Each address of windows that touch each other goes to its own device, again and again. */
+static void test_every_address_of_adjacent_windows(void **state)
+{
+	static const struct device_ops wide_ops = { .name = "wide", .widths = 1 | 8, .read = probe_read, .write = probe_write };
+	enum { PROBES = 5, SIZE = 8 };
+	struct bus bus = { .name = "pio" };
+	struct probe probes[PROBES] = { 0 };
+	for (unsigned i = 0; i < PROBES; i++) {
+		device_init(&probes[i].dev, &wide_ops);
+		assert_int_equal(bus_add_window(&bus, 0x100 + i * SIZE, SIZE, &probes[i].dev, i * 0x10, NULL), 0);
+	}
+	for (unsigned at = 0; at < PROBES * SIZE; at++) {
+		struct probe *probe = &probes[at / SIZE];
+		uint8_t byte = (uint8_t)at;
+		unsigned calls = probe->calls;
+		assert_true(bus_write(&bus, 0x100 + at, &byte, 1));
+		assert_int_equal(probe->val, at);
+		assert_int_equal(probe->off, at / SIZE * 0x10 + at % SIZE);
+		assert_true(bus_read(&bus, 0x100 + at, &byte, 1));
+		assert_int_equal(byte, 0x88);
+		assert_int_equal(probe->calls, calls + 2);
+	}
+	uint64_t word = htole64(0x123456789abcdef0);
+	for (unsigned i = 0; i < PROBES; i++) {
+		assert_true(bus_write(&bus, 0x100 + i * SIZE, &word, 8));
+		assert_int_equal(probes[i].val, 0x123456789abcdef0);
+		assert_false(bus_write(&bus, 0x101 + i * SIZE, &word, 8)); /* runs into the next */
+		device_fini(&probes[i].dev);
+	}
+}
+
 static void test_refused_accesses_float(void **state)
 {
 	struct bus bus = { .name = "mmio" };
@@ -105,6 +137,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_dispatch),
+		cmocka_unit_test(test_every_address_of_adjacent_windows),
 		cmocka_unit_test(test_refused_accesses_float),
 		cmocka_unit_test(test_overlaps_are_refused),
 	};

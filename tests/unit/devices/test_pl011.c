@@ -221,6 +221,62 @@ static void test_disabling_the_fifos_flushes_them(void **state)
 	assert_int_equal(f->chr.out_len, 0);
 }
 
+/* Linux sets the line up anew while bytes are under way: what has FEN before and after flushes nothing. */
+static void test_line_settings_keep_the_fifos(void **state)
+{
+	struct fixture *f = *state;
+	out(f, LCR_H, FEN);
+	chardev_recorder_type(&f->chr, "in");
+	f->chr.room = 0;
+	out(f, DR, 'x');
+	out(f, LCR_H, 0x70);
+	assert_int_equal(in(f, DR), 'i');
+	assert_int_equal(in(f, DR), 'n');
+	chardev_recorder_drain(&f->chr, SIZE_MAX);
+	assert_memory_equal(f->chr.out, "x", 1);
+}
+
+/* What latches an interrupt leaves the others as they are. */
+static void test_interrupts_add_up(void **state)
+{
+	struct fixture *f = *state;
+	out(f, ICR, 0x7ff);
+	out(f, LCR_H, FEN);
+	out(f, CR, LBE | 0x0c00); /* DCD falls, DSR and CTS stay */
+	assert_int_equal(in(f, RIS), 0x4);
+	out(f, CR, LBE | 0x0400); /* CTS falls */
+	assert_int_equal(in(f, RIS), 0x6);
+	out(f, CR, LBE); /* DSR falls */
+	assert_int_equal(in(f, RIS), 0xe);
+	out(f, CR, LBE | 0x2000); /* RI rises */
+	assert_int_equal(in(f, RIS), 0xf);
+	for (unsigned i = 0; i < DEPTH + 1; i++)
+		out(f, DR, 'x');
+	assert_int_equal(in(f, RIS), 0xf | INT_TX | INT_RX | INT_RT | INT_OE);
+	out(f, CR, LBE | 0x2000); /* nothing changes */
+	out(f, ICR, 0xf);
+	out(f, CR, LBE | 0x2000);
+	assert_int_equal(in(f, RIS), INT_TX | INT_RX | INT_RT | INT_OE);
+	out(f, CR, 0x300);
+	out(f, ICR, 0x7ff & ~INT_OE);
+	f->chr.room = 0;
+	for (unsigned i = 0; i < DEPTH; i++)
+		out(f, DR, 'x');
+	out(f, ICR, 0xf | INT_TX);
+	assert_int_equal(in(f, RIS), INT_RT | INT_OE);
+	chardev_recorder_drain(&f->chr, SIZE_MAX);
+	assert_int_equal(in(f, RIS), INT_TX | INT_RT | INT_OE);
+	f->chr.room = 0;
+	out(f, DR, 'x');
+	out(f, ICR, INT_TX);
+	out(f, LCR_H, 0); /* a transmitter flushed is an empty one; and so is a receiver */
+	assert_int_equal(in(f, RIS), INT_TX | INT_OE);
+	out(f, ICR, INT_TX);
+	out(f, LCR_H, FEN);
+	out(f, LCR_H, 0); /* it was empty already */
+	assert_int_equal(in(f, RIS), INT_OE);
+}
+
 static void test_loopback(void **state)
 {
 	struct fixture *f = *state;
@@ -445,6 +501,27 @@ static void test_transmit_levels(void **state)
 	assert_int_equal(f->chr.out_len, 8 * DEPTH);
 }
 
+static void test_input_is_asked_for_at_half_a_fifo(void **state)
+{
+	struct fixture *f = *state;
+	static const char text[] = "0123456789abcdefghijklmnopqrstuvwxyz";
+	out(f, LCR_H, FEN);
+	assert_int_equal(chardev_recorder_type(&f->chr, "01234"), 5);
+	assert_int_equal(f->chr.accepts, 0);
+	assert_int_equal(chardev_recorder_type(&f->chr, text + 5), DEPTH - 5); /* what is left */
+	for (int i = 0; i < DEPTH / 2 - 1; i++)
+		assert_int_equal(in(f, DR), text[i]);
+	assert_int_equal(f->chr.accepts, 0);
+	in(f, DR);
+	assert_int_equal(f->chr.accepts, 1);
+	in(f, FR);
+	assert_int_equal(f->chr.accepts, 1); /* asked once */
+	assert_int_equal(chardev_recorder_feed(&f->chr), 4);
+	for (const char *c = text + DEPTH / 2; *c; c++)
+		assert_int_equal(in(f, DR), *c);
+	assert_int_equal(f->chr.accepts, 1); /* it was not refused since */
+}
+
 static void test_line_changes_are_few(void **state)
 {
 	struct fixture *f = *state;
@@ -491,6 +568,7 @@ static void test_reset(void **state)
 	fill_with_traffic(f);
 	assert_true(f->irq.high);
 	dev_reset(f->dev);
+	assert_false(f->irq.high); /* at once, not with the next access */
 	assert_power_on(f);
 	chardev_recorder_drain(&f->chr, SIZE_MAX);
 	assert_int_equal(f->chr.out_len, 0);
@@ -519,6 +597,31 @@ static void test_save_and_load_amid_traffic(void **state)
 	assert_int_equal(in(&copy, MIS), INT_TX);
 	assert_int_equal(in(&copy, IBRD), 13);
 	device_free(copy.dev);
+}
+
+/* A load brings the line into agreement even where it is not what we remember, and clears no interrupt nor makes one. */
+static void test_load_drives_the_line(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t busy[DEV_STATE_MAX], idle[DEV_STATE_MAX];
+	out(f, IMSC, INT_RX);
+	out(f, ICR, INT_TX);
+	dev_save(f->dev, idle);
+	fill_with_traffic(f);
+	out(f, CR, LBE); /* modem interrupts */
+	dev_save(f->dev, busy);
+	assert_int_equal(in(f, RIS), INT_RT | 0xe);
+	f->irq.high = false; /* another interrupt controller */
+	f->chr.room = SIZE_MAX;
+	assert_int_equal(dev_load(f->dev, busy), 0);
+	assert_true(f->irq.high);
+	assert_int_equal(in(f, RIS), INT_RT | INT_TX | 0xe); /* what was held is sent */
+	assert_int_equal(dev_load(f->dev, idle), 0);
+	assert_false(f->irq.high);
+	f->irq.high = true;
+	assert_int_equal(dev_load(f->dev, idle), 0);
+	assert_false(f->irq.high);
+	assert_int_equal(in(f, RIS), 0);
 }
 
 /* Loaded FIFOs hold no more than real ones, and come to an end. */
@@ -556,16 +659,20 @@ int main(void)
 		TEST(test_a_level_moved_below_the_data),
 		TEST(test_one_byte_without_fifos),
 		TEST(test_disabling_the_fifos_flushes_them),
+		TEST(test_line_settings_keep_the_fifos),
+		TEST(test_interrupts_add_up),
 		TEST(test_loopback),
 		TEST(test_linux_startup_drains_what_was_typed),
 		TEST(test_linux_console),
 		TEST(test_linux_interrupt_driven_traffic),
 		TEST(test_transmit_interrupt_comes_back_after_shutdown),
 		TEST(test_transmit_levels),
+		TEST(test_input_is_asked_for_at_half_a_fifo),
 		TEST(test_line_changes_are_few),
 		TEST(test_without_a_chardev),
 		TEST(test_reset),
 		TEST(test_save_and_load_amid_traffic),
+		TEST(test_load_drives_the_line),
 		TEST(test_hostile_states),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

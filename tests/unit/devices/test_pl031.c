@@ -151,6 +151,7 @@ static void test_masking(void **state)
 	assert_false(f->irq.high);
 	out(f, IMSC, 1);
 	assert_int_equal(in(f, MIS), 1);
+	assert_int_equal(in(f, IMSC), 1);
 	assert_true(f->irq.high);
 	out(f, ICR, 0xfffffffe); /* not our bit */
 	assert_true(f->irq.high);
@@ -220,10 +221,11 @@ static void test_reset(void **state)
 	linux_set_alarm(f, 5);
 	loop_turn(f->loop, 0);
 	assert_true(f->irq.high);
-	linux_set_alarm(f, 10);
+	out(f, MR, 10);
 	dev_reset(f->dev);
-	assert_false(f->irq.high);
+	assert_false(f->irq.high); /* at once, not with the next access */
 	assert_int_equal(in(f, DR), START);
+	assert_int_equal(in(f, RIS), 0);
 	out(f, IMSC, 1);
 	pass(f, 100 * NSEC_PER_SEC);
 	assert_false(f->irq.high); /* the timer stopped */
@@ -282,11 +284,35 @@ static void test_save_and_load_with_an_alarm_set(void **state)
 	device_free(copy);
 }
 
+/* The timer of what was there before a load is forgotten, and its line too. */
+static void test_load_over_an_alarm(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t idle[DEV_STATE_MAX];
+	out(f, IMSC, 1);
+	dev_save(f->dev, idle);
+	linux_set_alarm(f, START + 10);
+	assert_int_equal(dev_load(f->dev, idle), 0);
+	pass(f, 20 * NSEC_PER_SEC);
+	assert_int_equal(in(f, RIS), 0);
+	assert_int_equal(f->irq.rises, 0);
+	f->irq.high = true; /* another interrupt controller */
+	assert_int_equal(dev_load(f->dev, idle), 0);
+	assert_false(f->irq.high);
+}
+
+static void check_bits(void *opaque)
+{
+	struct fixture *f = opaque;
+	for (unsigned reg = CR; reg <= MIS; reg += 4)
+		assert_true(in(f, reg) <= 1);
+}
+
 static void test_hostile_states(void **state)
 {
 	struct fixture *f = *state;
 	linux_set_alarm(f, START + 10);
-	dev_check_load_is_safe(f->dev, NULL, NULL);
+	dev_check_load_is_safe(f->dev, check_bits, f);
 	uint8_t far[DEV_STATE_MAX];
 	dev_save(f->dev, far);
 	memset(far, 0xff, 8); /* seconds that no clock of nanoseconds holds */
@@ -312,6 +338,7 @@ int main(void)
 		TEST(test_host_clock_jumps_over_the_alarm),
 		TEST(test_reset),
 		TEST(test_save_and_load_with_an_alarm_set),
+		TEST(test_load_over_an_alarm),
 		TEST(test_hostile_states),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
