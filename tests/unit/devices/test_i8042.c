@@ -164,6 +164,80 @@ static void test_keyboard_commands(void **state)
 	SAYS(f, 0xed, "\xfa");
 	SAYS(f, 0xf2, "\xfa\xab\x41"); /* a command where an argument was due */
 	SAYS(f, 0x02, "\xfe");
+	SAYS(f, 0xed, "\xfa");
+	SAYS(f, 0xed, "\xfa"); /* likewise: the argument is due still */
+	SAYS(f, 0x02, "\xfa");
+	SAYS(f, 0x02, "\xfe");
+}
+
+/* Reset and defaults bring set 2 back; of the two only reset makes a keyboard speak that was told not to. */
+static void test_keyboard_defaults(void **state)
+{
+	struct fixture *f = *state;
+	tell(f, 0x60, KBDINT);
+	for (unsigned set = 1; set <= 3; set += 2) {
+		SAYS(f, 0xf0, "\xfa");
+		SAYS(f, (uint8_t)set, "\xfa");
+		assert_false(i8042_ctrl_alt_del(f->dev)); /* it would type another set's codes */
+		SAYS(f, 0xf6, "\xfa");
+		assert_true(i8042_ctrl_alt_del(f->dev));
+		assert_int_equal(linux_flush(f), 11);
+	}
+	SAYS(f, 0xf0, "\xfa");
+	SAYS(f, 0x01, "\xfa");
+	SAYS(f, 0xf5, "\xfa");
+	SAYS(f, 0xf6, "\xfa");
+	assert_false(i8042_ctrl_alt_del(f->dev));
+	SAYS(f, 0xff, "\xfa\xaa");
+	assert_true(i8042_ctrl_alt_del(f->dev));
+	assert_int_equal(linux_flush(f), 11);
+}
+
+/* A byte for the keyboard ends what it was saying, even half a key release: here a break prefix that was sent again. */
+static void test_commands_interrupt_a_release(void **state)
+{
+	struct fixture *f = *state;
+	tell(f, 0x60, KBDINT);
+	assert_true(i8042_ctrl_alt_del(f->dev));
+	for (unsigned i = 0; i < 5; i++)
+		in(f, DATA);
+	tell(f, 0x60, KBDINT | XLATE);
+	out(f, DATA, 0xfe);
+	assert_int_equal(in(f, DATA), 0xf0);
+	assert_false(in(f, STATUS) & OBF); /* translation waits for the key */
+	SAYS(f, 0xf2, "\xfa\xab\x41");
+}
+
+static void test_status_tells_what_was_written(void **state)
+{
+	struct fixture *f = *state;
+	enum { SYS = 0x04, CMD = 0x08 };
+	assert_int_equal(in(f, STATUS), KEYLOCK | SYS);
+	out(f, COMMAND, 0x60);
+	assert_int_equal(in(f, STATUS), KEYLOCK | SYS | CMD);
+	out(f, DATA, KBDINT); /* SYS off */
+	assert_int_equal(in(f, STATUS), KEYLOCK);
+	assert_int_equal(ask(f, 0xaa), 0x55); /* a self-test that passes sets it */
+	assert_int_equal(in(f, STATUS), KEYLOCK | SYS | CMD);
+	assert_int_equal(ask(f, 0x20), KBDINT | 0x04 | AUXDIS);
+	out(f, DATA, 0xee);
+	assert_int_equal(in(f, STATUS), KEYLOCK | SYS | OBF);
+	assert_true(ask(f, 0xd0) == 0xee); /* the echo, first in line */
+	out(f, DATA, 0xee);
+	out(f, COMMAND, 0xd0);
+	in(f, DATA);
+	assert_int_equal(in(f, DATA), 0x13); /* when asked, the buffer was full */
+}
+
+/* A command that comes where another one's data byte was due takes its place. */
+static void test_command_instead_of_its_data(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t ctr = ask(f, 0x20);
+	out(f, COMMAND, 0x60);
+	out(f, COMMAND, 0xae);
+	SAYS(f, 0xee, "\xee"); /* for the keyboard */
+	assert_int_equal(ask(f, 0x20), ctr);
 }
 
 static void test_one_edge_for_each_byte(void **state)
@@ -276,6 +350,11 @@ static void test_ports_between(void **state)
 	}
 	assert_int_equal(f->machine.resets, 0);
 	assert_false(in(f, STATUS) & OBF);
+	out(f, DATA, 0xee);
+	for (unsigned reg = 1; reg < 4; reg++)
+		assert_int_equal(in(f, reg), 0);
+	assert_true(in(f, STATUS) & OBF); /* nor do they take what is for port 0x60 */
+	assert_int_equal(in(f, DATA), 0xee);
 }
 
 static void test_reset_save_and_load(void **state)
@@ -288,6 +367,7 @@ static void test_reset_save_and_load(void **state)
 	out(f, COMMAND, 0x60); /* its data byte is still to come */
 	dev_save(f->dev, saved);
 
+	assert_true(f->irq.high);
 	dev_reset(f->dev);
 	assert_false(f->irq.high);
 	assert_int_equal(in(f, STATUS), 0x14);
@@ -296,6 +376,9 @@ static void test_reset_save_and_load(void **state)
 	f->irq = (struct irq_recorder){ 0 };
 	assert_int_equal(dev_load(f->dev, saved), 0);
 	assert_int_equal(f->irq.rises, 1);
+	assert_true(f->irq.high);
+	assert_int_equal(dev_load(f->dev, saved), 0);
+	assert_int_equal(f->irq.rises, 2); /* an edge each time, also where the line was high */
 	out(f, DATA, XLATE | KBDINT);
 	assert_int_equal(in(f, DATA), 0xab);
 	assert_int_equal(in(f, DATA), 0x55);
@@ -303,11 +386,39 @@ static void test_reset_save_and_load(void **state)
 	assert_int_equal(ask(f, 0x20), XLATE | KBDINT | AUXDIS);
 }
 
-/* A loaded queue comes to an end. */
+/* A loaded queue comes to an end; an auxiliary port did not appear. */
 static void check_fifo_is_bounded(void *opaque)
 {
 	out(opaque, COMMAND, 0xae);
 	assert_true(linux_flush(opaque) <= 34); /* the queue, the output buffer, an answer */
+	assert_true(ask(opaque, 0x20) & AUXDIS);
+}
+
+static void test_states_of_every_scan_set(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t saved[DEV_STATE_MAX];
+	tell(f, 0x60, KBDINT);
+	for (unsigned set = 1; set <= 3; set++) {
+		SAYS(f, 0xf0, "\xfa");
+		SAYS(f, (uint8_t)set, "\xfa");
+		dev_save(f->dev, saved);
+		dev_reset(f->dev);
+		assert_int_equal(dev_load(f->dev, saved), 0);
+		SAYS(f, 0xf0, "\xfa");
+		out(f, DATA, 0x00);
+		assert_int_equal(in(f, DATA), 0xfa);
+		assert_int_equal(in(f, DATA), set);
+	}
+	SAYS(f, 0xff, "\xfa\xaa");
+	tell(f, 0x60, KBDINT | XLATE);
+	assert_true(i8042_ctrl_alt_del(f->dev));
+	for (unsigned i = 0; i < 5; i++)
+		in(f, DATA);
+	dev_save(f->dev, saved); /* amid a release */
+	assert_int_equal(dev_load(f->dev, saved), 0);
+	assert_int_equal(in(f, DATA), 0xd3);
+	assert_int_equal(in(f, DATA), 0xb8);
 }
 
 static void test_hostile_states(void **state)
@@ -328,6 +439,10 @@ int main(void)
 		TEST(test_linux_finds_the_keyboard),
 		TEST(test_linux_finds_the_keyboard_untranslated),
 		TEST(test_keyboard_commands),
+		TEST(test_keyboard_defaults),
+		TEST(test_commands_interrupt_a_release),
+		TEST(test_status_tells_what_was_written),
+		TEST(test_command_instead_of_its_data),
 		TEST(test_one_edge_for_each_byte),
 		TEST(test_held_clock_keeps_the_keyboard_quiet),
 		TEST(test_controller_answers_go_first),
@@ -336,6 +451,7 @@ int main(void)
 		TEST(test_ctrl_alt_del),
 		TEST(test_ports_between),
 		TEST(test_reset_save_and_load),
+		TEST(test_states_of_every_scan_set),
 		TEST(test_hostile_states),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
