@@ -13,6 +13,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 #include "src/base/error.h"
 
@@ -52,6 +53,23 @@ struct loop_timer {
 	bool armed;
 };
 
+/*
+ * One asynchronous file operation: begun on the loop's thread, done there, too. Operations begun in one turn reach the
+ * kernel together, in the system call that also waits. The caller owns the struct, which must stay until fn() was
+ * called; starting one allocates nothing and never fails: what goes wrong is the result.
+ */
+struct loop_io {
+	void (*fn)(struct loop_io *io, int result); /* bytes, or 0, or a negative errno; may begin the next one */
+	struct loop_io *next;                       /* the loop's */
+	/* what to do; filled in by the functions below */
+	uint8_t op;
+	int fd;
+	uint32_t flags;
+	const struct iovec *iov; /* not owned; stays until fn() */
+	unsigned iov_count;
+	uint64_t off, len;
+};
+
 struct loop_call { /* one posted call; may be posted again once it has run */
 	void (*fn)(struct loop_call *call);
 	struct loop_call *next;
@@ -80,6 +98,20 @@ void loop_timer_init(struct loop_timer *timer, struct loop *loop, pthread_mutex_
  * then the callback surely does not run after a cancel. */
 void loop_timer_set(struct loop_timer *timer, uint64_t delay_ns);
 void loop_timer_cancel(struct loop_timer *timer);
+
+/* The loop's thread. @flags: RWF_DSYNC and the like, or 0. Short transfers are the caller's to go on with. */
+void loop_readv(struct loop *loop, struct loop_io *io, int fd, const struct iovec *iov, unsigned iov_count, uint64_t off);
+void loop_writev(struct loop *loop, struct loop_io *io, int fd, const struct iovec *iov, unsigned iov_count, uint64_t off,
+                 int flags);
+void loop_fdatasync(struct loop *loop, struct loop_io *io, int fd);
+/* @mode: FALLOC_FL_PUNCH_HOLE and the like. */
+void loop_fallocate(struct loop *loop, struct loop_io *io, int fd, int mode, uint64_t off, uint64_t len);
+/* Operations begun and not done; a loop is freed only when there is none. */
+unsigned loop_io_pending(const struct loop *loop);
+
+/* Any other thread than the loop's: run @fn there and wait for its return. At once on this thread where no thread turns
+ * the loop. The caller holds no lock that a callback of the loop takes. */
+void loop_run_sync(struct loop *loop, void (*fn)(void *opaque), void *opaque);
 
 /* Any thread: run @call->fn on the loop's thread; posting what is queued already does nothing more. */
 void loop_post(struct loop *loop, struct loop_call *call);
