@@ -14,10 +14,10 @@
 
 enum devconf_kind { DEVCONF_DISK, DEVCONF_NET, DEVCONF_RNG, DEVCONF_KINDS };
 
-/* What the rings of any virtio device may do; -1: the default of the device. */
+/* What the rings of any virtio device may do; the defaults are the kind's. */
 struct virtio_config {
-	int packed, in_order, event_idx, indirect, notification_data;
-	uint64_t queue_size; /* 0: the device's default */
+	bool packed, in_order, event_idx, indirect, notification_data;
+	uint64_t queue_size; /* a power of two */
 };
 
 struct disk_config {
