@@ -25,6 +25,7 @@ struct loop {
 	pthread_mutex_t lock;      /* timers and calls */
 	struct loop_timer *timers; /* earliest first */
 	struct loop_call *calls, **calls_end;
+	struct loop_call *deferred; /* for the end of this turn; its own thread's alone */
 	atomic_bool stopping;
 	struct epoll_event events[LOOP_EVENTS_MAX]; /* the batch being served */
 	int events_at, events_count;
@@ -291,15 +292,40 @@ static int loop_serve_calls(struct loop *loop)
 	return served;
 }
 
+void loop_defer(struct loop *loop, struct loop_call *call)
+{
+	if (call->queued)
+		return;
+	call->queued = true;
+	call->next = loop->deferred;
+	loop->deferred = call;
+}
+
+/* What these defer waits for the end of the next turn, which comes at once. */
+static int loop_serve_deferred(struct loop *loop)
+{
+	struct loop_call *call = loop->deferred;
+	int served = 0;
+	loop->deferred = NULL;
+	for (struct loop_call *next; call; call = next, served++) {
+		next = call->next;
+		call->queued = false;
+		call->fn(call);
+	}
+	return served;
+}
+
 /* ---- turning ---------------------------------------------------------------------------------------------------- */
 
 int loop_turn(struct loop *loop, int timeout_ms)
 {
-	int got = epoll_wait(loop->epoll_fd, loop->events, LOOP_EVENTS_MAX, timers_timeout(loop, timeout_ms));
+	int wait_ms = loop->deferred ? 0 : timers_timeout(loop, timeout_ms);
+	int got = epoll_wait(loop->epoll_fd, loop->events, LOOP_EVENTS_MAX, wait_ms);
 	loop->events_count = got > 0 ? got : 0;
 	int served = loop_serve_fds(loop);
 	served += loop_serve_calls(loop);
-	return served + loop_serve_timers(loop);
+	served += loop_serve_timers(loop);
+	return served + loop_serve_deferred(loop);
 }
 
 void loop_run(struct loop *loop)

@@ -116,4 +116,9 @@ void loop_run_sync(struct loop *loop, void (*fn)(void *opaque), void *opaque);
 /* Any thread: run @call->fn on the loop's thread; posting what is queued already does nothing more. */
 void loop_post(struct loop *loop, struct loop_call *call);
 
+/* The loop's thread: run @call->fn once at the end of this turn, when all that was ready has been served, before what was
+ * begun goes to the kernel and the loop sleeps; outside of a turn: at the end of the next one, which then does not sleep.
+ * What came in one by one is so told others as one. No lock. Deferring what is deferred already does nothing more. */
+void loop_defer(struct loop *loop, struct loop_call *call);
+
 #endif

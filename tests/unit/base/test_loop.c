@@ -137,6 +137,34 @@ static void test_calls_wake_the_loop(void **state)
 	assert_in_range(rung[2], 1, 2);
 }
 
+static struct loop *deferring;
+static int posts_before;
+
+static void defer_again(struct loop_call *call)
+{
+	rung[3]++;
+	posts_before = rung[2];
+	if (rung[3] < 3)
+		loop_defer(deferring, call);
+}
+
+static void test_deferred_calls_come_last_and_once(void **state)
+{
+	struct loop_call posted = { .fn = count_call }, deferred = { .fn = defer_again };
+	deferring = *state;
+	loop_defer(*state, &deferred);
+	loop_defer(*state, &deferred);
+	loop_post(*state, &posted);
+	loop_turn(*state, -1); /* does not sleep */
+	assert_int_equal(rung[3], 1);
+	assert_int_equal(posts_before, 1);
+	loop_turn(*state, -1); /* nor here: it deferred itself */
+	assert_int_equal(rung[3], 2);
+	loop_turn(*state, -1);
+	assert_int_equal(rung[3], 3);
+	assert_int_equal(loop_turn(*state, 0), 0);
+}
+
 static pthread_mutex_t owner_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static void ring_locked(struct loop_timer *timer)
@@ -164,6 +192,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_timer_that_sets_itself_cannot_starve, loop_setup, loop_teardown),
 		cmocka_unit_test_setup_teardown(test_a_removed_source_is_not_called, loop_setup, loop_teardown),
 		cmocka_unit_test_setup_teardown(test_calls_wake_the_loop, loop_setup, loop_teardown),
+		cmocka_unit_test_setup_teardown(test_deferred_calls_come_last_and_once, loop_setup, loop_teardown),
 		cmocka_unit_test_setup_teardown(test_the_owners_lock_is_held, loop_setup, loop_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
