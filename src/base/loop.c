@@ -25,7 +25,8 @@ struct loop {
 	pthread_mutex_t lock;      /* timers and calls */
 	struct loop_timer *timers; /* earliest first */
 	struct loop_call *calls, **calls_end;
-	struct loop_call *deferred; /* for the end of this turn; its own thread's alone */
+	struct loop_call *deferred;  /* for the end of this turn; its own thread's alone */
+	struct loop_call *deferring; /* those of them that are being served */
 	atomic_bool stopping;
 	struct epoll_event events[LOOP_EVENTS_MAX]; /* the batch being served */
 	int events_at, events_count;
@@ -301,14 +302,31 @@ void loop_defer(struct loop *loop, struct loop_call *call)
 	loop->deferred = call;
 }
 
+static void deferred_unlink(struct loop_call **at, const struct loop_call *call)
+{
+	while (*at && *at != call)
+		at = &(*at)->next;
+	if (*at)
+		*at = call->next;
+}
+
+void loop_defer_cancel(struct loop *loop, struct loop_call *call)
+{
+	if (!call->queued)
+		return;
+	deferred_unlink(&loop->deferred, call);
+	deferred_unlink(&loop->deferring, call);
+	call->queued = false;
+}
+
 /* What these defer waits for the end of the next turn, which comes at once. */
 static int loop_serve_deferred(struct loop *loop)
 {
-	struct loop_call *call = loop->deferred;
 	int served = 0;
+	loop->deferring = loop->deferred;
 	loop->deferred = NULL;
-	for (struct loop_call *next; call; call = next, served++) {
-		next = call->next;
+	for (struct loop_call *call; (call = loop->deferring); served++) {
+		loop->deferring = call->next;
 		call->queued = false;
 		call->fn(call);
 	}

@@ -120,5 +120,7 @@ void loop_post(struct loop *loop, struct loop_call *call);
  * begun goes to the kernel and the loop sleeps; outside of a turn: at the end of the next one, which then does not sleep.
  * What came in one by one is so told others as one. No lock. Deferring what is deferred already does nothing more. */
 void loop_defer(struct loop *loop, struct loop_call *call);
+/* The loop's thread: it surely does not run any more. */
+void loop_defer_cancel(struct loop *loop, struct loop_call *call);
 
 #endif

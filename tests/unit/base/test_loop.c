@@ -163,6 +163,12 @@ static void test_deferred_calls_come_last_and_once(void **state)
 	loop_turn(*state, -1);
 	assert_int_equal(rung[3], 3);
 	assert_int_equal(loop_turn(*state, 0), 0);
+	loop_defer(*state, &posted);
+	loop_defer(*state, &deferred);
+	loop_defer_cancel(*state, &posted);
+	loop_defer_cancel(*state, &posted);
+	assert_int_equal(loop_turn(*state, 0), 1);
+	assert_int_equal(rung[3], 4);
 }
 
 static pthread_mutex_t owner_lock = PTHREAD_MUTEX_INITIALIZER;
