@@ -53,6 +53,7 @@ enum cvmm_option_type {
 	CVMM_OPTION_SIZE,   /* bytes with a suffix K, M, G or T; a bare number is MiB; min and max are in MiB */
 	CVMM_OPTION_BOOL,   /* on|off, in JSON true|false */
 	CVMM_OPTION_CHOICE, /* one of choices */
+	CVMM_OPTION_DEVICE, /* keys of a device, for cvmm_vm_add() */
 };
 
 /** One option of a VM: the name is the JSON key, and with "--" in front the command-line option. */
@@ -69,6 +70,14 @@ struct cvmm_option {
 
 /** The table of options; static. @count receives its length. */
 CVMM_API const struct cvmm_option *cvmm_options(size_t *count);
+
+/**
+ * The kinds of devices that can be added, "disk" and others; static. @count receives how many. Names are JSON keys and
+ * command-line options as those of cvmm_options() are.
+ */
+CVMM_API const struct cvmm_option *cvmm_device_kinds(size_t *count);
+/** The table of the keys of @kind's devices; static; NULL: no such kind. @count receives its length. */
+CVMM_API const struct cvmm_option *cvmm_device_options(const char *kind, size_t *count);
 
 /* ---- description ------------------------------------------------------------------------------------------------ */
 
@@ -92,6 +101,15 @@ CVMM_API void cvmm_vm_free(struct cvmm_vm *vm);
 CVMM_API int cvmm_vm_set(struct cvmm_vm *vm, const char *name, const char *value, struct cvmm_error *err);
 
 /**
+ * Add a device, after those that were added before.
+ * @kind: from cvmm_device_kinds(). @keys: as on the command line, "path=a.img,readonly,queues=2"; a comma in a value is
+ * written twice, a key that is on or off may stand alone for on; "": all at their defaults. Copied.
+ * Returns 0; -ENOENT: no such kind; -EINVAL or -ERANGE: a wrong key or value; -EALREADY: the VM was created.
+ * The VM is unchanged on failure.
+ */
+CVMM_API int cvmm_vm_add(struct cvmm_vm *vm, const char *kind, const char *keys, struct cvmm_error *err);
+
+/**
  * The value of one option as text that cvmm_vm_set() would take; an option without a value is "".
  * @buf:   receives the text, cut to @size bytes with its NUL.
  * Returns the whole text's length, as snprintf() does; -ENOENT: no such option.
@@ -100,7 +118,7 @@ CVMM_API int cvmm_vm_get(struct cvmm_vm *vm, const char *name, char *buf, size_t
 
 /**
  * Set the options named in a JSON object: {"kernel": "bzImage", "cpus": 4, "memory": "1G"}. A "cmdline" array of
- * strings is joined with spaces. The object is in the file @path, or in the @len bytes at @text. Errors name the line,
+ * strings is joined with spaces. Devices are added: {"disk": [{"path": "a.img", "readonly": true}], "rng": {}}. The object is in the file @path, or in the @len bytes at @text. Errors name the line,
  * or the key.
  * Returns 0; -EINVAL: not JSON, or a wrong key or type; -ERANGE; another negative errno: the file cannot be read;
  * -EALREADY: the VM was created. The VM is unchanged on failure.

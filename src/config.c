@@ -12,339 +12,51 @@
 
 #include "src/base/error.h"
 #include "src/base/util.h"
+#include "src/option.h"
 
-enum { CONFIG_FILE_MAX = 1 << 20, SHOWN_MAX = 60, NAME_LEN_MAX = 32 };
+enum { CONFIG_FILE_MAX = 1 << 20, DEVICES_MAX = 64 };
 
 /* ---- the table --------------------------------------------------------------------------------------------------- */
 
-static const struct cvmm_option *option_find(const char *name)
+static const struct cvmm_option *find(const char *name)
 {
 	size_t count;
 	const struct cvmm_option *options = cvmm_options(&count);
-	for (size_t i = 0; i < count; i++)
-		if (!strcmp(options[i].name, name))
-			return &options[i];
-	return NULL;
-}
-
-static void *field_of(const struct config *config, const struct cvmm_option *option)
-{
-	return (char *)config + option->field;
-}
-
-static bool is_text(const struct cvmm_option *option)
-{
-	return option->type == CVMM_OPTION_STRING || option->type == CVMM_OPTION_PATH;
+	return option_find(options, count, name);
 }
 
 /* May JSON give it as a list of words? */
 static bool is_cmdline(const struct cvmm_option *option)
 {
-	return option->field == offsetof(struct config, cmdline) ||
-	       option->field == offsetof(struct config, cmdline_only);
+	return !strcmp(option->name, "cmdline") || !strcmp(option->name, "cmdline-only");
 }
 
-/* How many letters to change, add or drop to get from @a to @b; names only, so small. */
-static unsigned distance(const char *a, const char *b)
-{
-	size_t len = strlen(b);
-	unsigned row[NAME_LEN_MAX + 1];
-	if (len > NAME_LEN_MAX || strlen(a) > NAME_LEN_MAX)
-		return NAME_LEN_MAX;
-	for (unsigned j = 0; j <= len; j++)
-		row[j] = j;
-	for (unsigned i = 1; a[i - 1]; i++) {
-		unsigned diagonal = row[0];
-		row[0] = i;
-		for (unsigned j = 1; j <= len; j++) {
-			unsigned change = diagonal + (a[i - 1] != b[j - 1]);
-			diagonal = row[j];
-			row[j] = MIN(change, 1 + MIN(row[j], row[j - 1]));
-		}
-	}
-	return row[len];
-}
-
-/* The option that @name was probably meant to be; NULL: none is near. */
-static const struct cvmm_option *option_near(const char *name)
-{
-	size_t count;
-	const struct cvmm_option *options = cvmm_options(&count), *best = NULL;
-	unsigned least = 3;
-	for (size_t i = 0; i < count; i++) {
-		unsigned far = distance(name, options[i].name);
-		if (far < least && far < strlen(options[i].name)) {
-			least = far;
-			best = &options[i];
-		}
-	}
-	return best;
-}
-
-/* ---- words for messages ------------------------------------------------------------------------------------------ */
-
-struct words {
-	char text[192];
-};
-
-/* Foreign text in quotes, cut short, on one line whatever is in it. */
-static const char *quoted(struct words *words, const char *text)
-{
-	size_t len = strnlen(text, SHOWN_MAX);
-	char *to = words->text;
-	*to++ = '"';
-	for (size_t i = 0; i < len; i++)
-		*to++ = (unsigned char)text[i] < ' ' || text[i] == 0x7f ? '?' : text[i];
-	stpcpy(to, text[len] ? "...\"" : "\"");
-	return words->text;
-}
-
-static const char *size_words(struct words *words, uint64_t mib)
-{
-	static const char suffixes[] = "MGT";
-	unsigned unit = 0;
-	for (; mib && mib % 1024 == 0 && suffixes[unit + 1]; unit++)
-		mib /= 1024;
-	snprintf(words->text, sizeof(words->text), "%" PRIu64 "%c", mib, suffixes[unit]);
-	return words->text;
-}
-
-/* "a|b|c" as "a, b or c" */
-static const char *list_choices(struct words *words, const char *choices)
-{
-	char *to = words->text, *end = to + sizeof(words->text) - sizeof(" or ");
-	for (; *choices && to < end; choices++) {
-		if (*choices != '|')
-			*to++ = *choices;
-		else
-			to = stpcpy(to, strchr(choices + 1, '|') ? ", " : " or ");
-	}
-	*to = '\0';
-	return words->text;
-}
-
-static const char *expected_text(struct words *words, const struct cvmm_option *option, bool json)
-{
-	if (option->choices)
-		return list_choices(words, option->choices);
-	if (is_cmdline(option) && json)
-		return "text or a list of texts, without control characters";
-	if (!option->max)
-		return "text without control characters";
-	snprintf(words->text, sizeof(words->text),
-	         "text of %" PRIu64 " to %" PRIu64 " bytes without control characters", option->min, option->max);
-	return words->text;
-}
-
-/* What a value of @option looks like. */
-static const char *expected(struct words *words, const struct cvmm_option *option, bool json)
-{
-	struct words min, max;
-	switch (option->type) {
-	case CVMM_OPTION_NUMBER:
-		snprintf(words->text, sizeof(words->text), "a number from %" PRIu64 " to %" PRIu64, option->min,
-		         option->max);
-		return words->text;
-	case CVMM_OPTION_SIZE:
-		snprintf(words->text, sizeof(words->text), "a size in whole MiB from %s to %s, such as 512M or 2G",
-		         size_words(&min, option->min), size_words(&max, option->max));
-		return words->text;
-	case CVMM_OPTION_BOOL:
-		return json ? "true or false" : "on or off";
-	case CVMM_OPTION_PATH:
-		return "a file name";
-	case CVMM_OPTION_STRING:
-	case CVMM_OPTION_CHOICE:
-		break;
-	}
-	return expected_text(words, option, json);
-}
-
-static int not_a_value(int code, const struct cvmm_option *option, const char *value, struct cvmm_error *err)
-{
-	struct words want, found;
-	return err_set(err, code, "%s: expected %s, found %s", option->name, expected(&want, option, false),
-	               quoted(&found, value));
-}
-
-/* ---- one value from text ----------------------------------------------------------------------------------------- */
-
-/* The decimal number at the start of @text; one too large for any range reads as UINT64_MAX. Returns what follows it,
- * NULL: no number is there. */
-static const char *parse_decimal(const char *text, uint64_t *number)
-{
-	const char *at = text;
-	for (*number = 0; *at >= '0' && *at <= '9'; at++)
-		if (__builtin_mul_overflow(*number, (uint64_t)10, number) ||
-		    __builtin_add_overflow(*number, (uint64_t)(*at - '0'), number) || *number == UINT64_MAX) {
-			*number = UINT64_MAX;
-			return at + strspn(at, "0123456789");
-		}
-	return at > text ? at : NULL;
-}
-
-/* -3 is a number, though no range here has room for it. */
-static bool is_negative(const char *text)
-{
-	uint64_t number;
-	const char *end = *text == '-' ? parse_decimal(text + 1, &number) : NULL;
-	return end && !*end;
-}
-
-static bool is_in_range(const struct cvmm_option *option, uint64_t value)
-{
-	return value >= option->min && value <= option->max;
-}
-
-static int parse_number(const struct cvmm_option *option, const char *text, uint64_t *number)
-{
-	const char *end = parse_decimal(text, number);
-	if (!end || *end)
-		return is_negative(text) ? -ERANGE : -EINVAL;
-	return is_in_range(option, *number) ? 0 : -ERANGE;
-}
-
-/* Sizes are kept in MiB, so K has to come out even. */
-static int scale_to_mib(uint64_t number, char suffix, uint64_t *mib)
-{
-	static const char suffixes[] = "kKmMgGtT";
-	const char *at = memchr(suffixes, suffix, sizeof(suffixes) - 1);
-	if (!at)
-		return -EINVAL;
-	unsigned unit = (unsigned)(at - suffixes) / 2;
-	if (unit == 0) {
-		*mib = number / 1024;
-		return number == UINT64_MAX || number % 1024 == 0 ? 0 : -EINVAL;
-	}
-	if (__builtin_mul_overflow(number, (uint64_t)1 << (10 * (unit - 1)), mib))
-		*mib = UINT64_MAX;
-	return 0;
-}
-
-static int parse_size(const struct cvmm_option *option, const char *text, uint64_t *mib)
-{
-	uint64_t number;
-	const char *end = parse_decimal(text, &number);
-	if (!end || (*end && end[1]))
-		return is_negative(text) ? -ERANGE : -EINVAL;
-	int ret = scale_to_mib(number, *end ? *end : 'M', mib);
-	if (ret < 0)
-		return ret;
-	return is_in_range(option, *mib) ? 0 : -ERANGE;
-}
-
-static int parse_bool(const char *text, bool *value)
-{
-	*value = !strcmp(text, "on");
-	return *value || !strcmp(text, "off") ? 0 : -EINVAL;
-}
-
-/* Is @value the word [word, word + len), or where that ends with =PATH, the same with a path? */
-static bool fits_form(const char *word, size_t len, const char *value)
-{
-	const char *equals = memchr(word, '=', len);
-	if (!equals)
-		return strlen(value) == len && !memcmp(word, value, len);
-	size_t prefix = (size_t)(equals + 1 - word);
-	return !strncmp(word, value, prefix) && value[prefix];
-}
-
-/* Which of "a|b=PATH|c" @value is; negative: none. */
-static int choice_index(const char *choices, const char *value)
-{
-	for (int i = 0;; i++) {
-		size_t len = strcspn(choices, "|");
-		if (fits_form(choices, len, value))
-			return i;
-		if (!choices[len])
-			return -EINVAL;
-		choices += len + 1;
-	}
-}
-
-static bool has_control(const char *text)
-{
-	for (; *text; text++)
-		if ((unsigned char)*text < ' ' || *text == 0x7f)
-			return true;
-	return false;
-}
-
-static int check_text(const struct cvmm_option *option, const char *value)
-{
-	if (option->type == CVMM_OPTION_PATH)
-		return *value ? 0 : -EINVAL;
-	if (has_control(value))
-		return -EINVAL;
-	if (option->choices)
-		return choice_index(option->choices, value) < 0 ? -EINVAL : 0;
-	return !option->max || is_in_range(option, strlen(value)) ? 0 : -ERANGE;
-}
-
-static int store_text(char **field, const char *value)
-{
-	char *copy = strdup(value);
-	if (!copy)
-		return -ENOMEM;
-	free(*field);
-	*field = copy;
-	return 0;
-}
-
-/* -ENOMEM, -EINVAL, -ERANGE, then @field is as it was. */
-static int parse_into(const struct cvmm_option *option, void *field, const char *value)
-{
-	uint64_t number = 0;
-	bool flag = false;
-	int ret = -EINVAL;
-	switch (option->type) {
-	case CVMM_OPTION_STRING:
-	case CVMM_OPTION_PATH:
-		ret = check_text(option, value);
-		return ret < 0 ? ret : store_text(field, value);
-	case CVMM_OPTION_NUMBER:
-		ret = parse_number(option, value, &number);
-		break;
-	case CVMM_OPTION_SIZE:
-		ret = parse_size(option, value, &number);
-		break;
-	case CVMM_OPTION_BOOL:
-		ret = parse_bool(value, &flag);
-		if (ret == 0)
-			*(bool *)field = flag;
-		return ret;
-	case CVMM_OPTION_CHOICE:
-		ret = choice_index(option->choices, value);
-		if (ret >= 0)
-			*(unsigned *)field = (unsigned)ret; /* the enum's constants stand in the order of choices */
-		return MIN(ret, 0);
-	}
-	if (ret == 0)
-		*(uint64_t *)field = number;
-	return ret;
-}
+/* ---- values as text ---------------------------------------------------------------------------------------------- */
 
 static int set_option(struct config *config, const struct cvmm_option *option, const char *value,
                       struct cvmm_error *err)
 {
-	int ret = parse_into(option, field_of(config, option), value);
+	int ret = option_parse(option, option_field(config, option), value);
 	if (ret == -ENOMEM)
 		return err_set(err, ret, "%s: out of memory", option->name);
-	return ret < 0 ? not_a_value(ret, option, value, err) : 0;
+	return ret < 0 ? option_wrong_value(ret, option, value, err) : 0;
 }
 
 static int unknown_option(int code, const char *name, struct cvmm_error *err)
 {
 	struct words shown;
-	const struct cvmm_option *near = option_near(name);
+	size_t count;
+	const struct cvmm_option *options = cvmm_options(&count);
+	const struct cvmm_option *near = option_near(options, count, name);
 	if (near)
-		return err_set(err, code, "%s: no such option, did you mean \"%s\"?", quoted(&shown, name), near->name);
-	return err_set(err, code, "%s: no such option", quoted(&shown, name));
+		return err_set(err, code, "%s: no such option, did you mean \"%s\"?", option_quote(&shown, name),
+		               near->name);
+	return err_set(err, code, "%s: no such option", option_quote(&shown, name));
 }
 
 int config_set(struct config *config, const char *name, const char *value, struct cvmm_error *err)
 {
-	const struct cvmm_option *option = option_find(name);
+	const struct cvmm_option *option = find(name);
 	return option ? set_option(config, option, value, err) : unknown_option(-ENOENT, name, err);
 }
 
@@ -357,40 +69,11 @@ int config_set_number(struct config *config, const char *name, uint64_t value, s
 
 /* ---- and back ---------------------------------------------------------------------------------------------------- */
 
-/* The @index-th of "a|b|c", into @words. */
-static const char *choice_word(struct words *words, const char *choices, unsigned index)
-{
-	while (index--)
-		choices += strcspn(choices, "|") + 1;
-	snprintf(words->text, sizeof(words->text), "%.*s", (int)strcspn(choices, "|"), choices);
-	return words->text;
-}
-
-static const char *value_text(struct words *words, const struct cvmm_option *option, const void *field)
-{
-	switch (option->type) {
-	case CVMM_OPTION_NUMBER:
-		snprintf(words->text, sizeof(words->text), "%" PRIu64, *(const uint64_t *)field);
-		return words->text;
-	case CVMM_OPTION_SIZE:
-		return size_words(words, *(const uint64_t *)field);
-	case CVMM_OPTION_BOOL:
-		return *(const bool *)field ? "on" : "off";
-	case CVMM_OPTION_CHOICE:
-		return choice_word(words, option->choices, *(const unsigned *)field);
-	case CVMM_OPTION_STRING:
-	case CVMM_OPTION_PATH:
-		break;
-	}
-	const char *text = *(char *const *)field;
-	return text ? text : "";
-}
-
 int config_get(const struct config *config, const char *name, char *buf, size_t size)
 {
 	struct words words;
-	const struct cvmm_option *option = option_find(name);
-	return option ? snprintf(buf, size, "%s", value_text(&words, option, field_of(config, option))) : -ENOENT;
+	const struct cvmm_option *option = find(name);
+	return option ? snprintf(buf, size, "%s", option_text(&words, option, option_field(config, option))) : -ENOENT;
 }
 
 /* ---- life -------------------------------------------------------------------------------------------------------- */
@@ -409,11 +92,11 @@ static void disown(struct config *config)
 {
 	size_t count;
 	const struct cvmm_option *options = cvmm_options(&count);
-	for (size_t i = 0; i < count; i++)
-		if (is_text(&options[i]))
-			*(char **)field_of(config, &options[i]) = NULL;
+	options_disown(options, count, config);
 	for (size_t i = 0; i < ARRAY_SIZE(fd_fields); i++)
 		*fd_at(config, i) = -1;
+	config->devices = NULL;
+	config->device_count = 0;
 }
 
 int config_init(struct config *config)
@@ -422,24 +105,36 @@ int config_init(struct config *config)
 	const struct cvmm_option *options = cvmm_options(&count);
 	*config = (struct config){ 0 };
 	disown(config);
-	for (size_t i = 0; i < count; i++)
-		if (options[i].preset && set_option(config, &options[i], options[i].preset, NULL) < 0) {
-			config_fini(config);
-			return -ENOMEM;
-		}
-	return 0;
+	int ret = options_preset(options, count, config);
+	if (ret < 0)
+		config_fini(config);
+	return ret;
 }
 
 void config_fini(struct config *config)
 {
 	size_t count;
 	const struct cvmm_option *options = cvmm_options(&count);
-	for (size_t i = 0; i < count; i++)
-		if (is_text(&options[i]))
-			free(*(char **)field_of(config, &options[i]));
+	options_free_texts(options, count, config);
 	for (size_t i = 0; i < ARRAY_SIZE(fd_fields); i++)
 		cleanup_close(fd_at(config, i));
+	while (config->device_count)
+		devconf_fini(&config->devices[--config->device_count]);
+	free(config->devices);
 	disown(config);
+}
+
+static int copy_devices(struct config *to, const struct config *from)
+{
+	int ret = 0;
+	to->devices = calloc(MAX(from->device_count, 1), sizeof(*to->devices));
+	if (!to->devices)
+		return -ENOMEM;
+	while (ret == 0 && to->device_count < from->device_count) {
+		size_t i = to->device_count++;
+		ret = devconf_copy(&to->devices[i], &from->devices[i]);
+	}
+	return ret;
 }
 
 /* @to owns nothing yet. */
@@ -447,17 +142,15 @@ static int copy_owned(struct config *to, const struct config *from)
 {
 	size_t count;
 	const struct cvmm_option *options = cvmm_options(&count);
-	for (size_t i = 0; i < count; i++) {
-		const char *text = is_text(&options[i]) ? *(char **)field_of(from, &options[i]) : NULL;
-		if (text && store_text(field_of(to, &options[i]), text) < 0)
-			return -ENOMEM;
-	}
-	for (size_t i = 0; i < ARRAY_SIZE(fd_fields); i++) {
+	int ret = options_copy_texts(options, count, to, from);
+	if (ret == 0)
+		ret = copy_devices(to, from);
+	for (size_t i = 0; i < ARRAY_SIZE(fd_fields) && ret == 0; i++) {
 		int fd = *fd_at(from, i);
 		if (fd >= 0 && (*fd_at(to, i) = fcntl(fd, F_DUPFD_CLOEXEC, 3)) < 0)
-			return -errno;
+			ret = -errno;
 	}
-	return 0;
+	return ret;
 }
 
 /* On failure @to is empty. */
@@ -474,13 +167,85 @@ int config_copy(struct config *to, const struct config *from, struct cvmm_error 
 	return 0;
 }
 
+/* ---- devices ----------------------------------------------------------------------------------------------------- */
+
+/* @dev is taken, also on failure. */
+static int add_device(struct config *config, struct device_config *dev, struct cvmm_error *err)
+{
+	struct device_config *devices = NULL;
+	int ret = devconf_check(dev, err);
+	if (ret == 0 && config->device_count == DEVICES_MAX)
+		ret = err_set(err, -EINVAL, "more than %d devices", DEVICES_MAX);
+	if (ret == 0)
+		devices = realloc(config->devices, (config->device_count + 1) * sizeof(*devices));
+	if (ret == 0 && !devices)
+		ret = err_set(err, -ENOMEM, "out of memory");
+	if (ret < 0) {
+		devconf_fini(dev);
+		return ret;
+	}
+	config->devices = devices;
+	config->devices[config->device_count++] = *dev;
+	return 0;
+}
+
+int config_add(struct config *config, const char *kind, const char *keys, struct cvmm_error *err)
+{
+	struct words shown;
+	struct device_config dev;
+	int index = devconf_kind(kind);
+	if (index < 0)
+		return err_set(err, index, "%s: no such kind of device", option_quote(&shown, kind));
+	int ret = devconf_parse(&dev, (enum devconf_kind)index, keys, err);
+	if (ret == 0)
+		ret = add_device(config, &dev, err);
+	return ret < 0 ? err_prefix(err, ret, "%s", kind) : 0;
+}
+
+/* How the @index-th device is called: the first disk is "disk 0". */
+static const char *device_name(struct words *words, const struct config *config, size_t index)
+{
+	enum devconf_kind kind = config->devices[index].kind;
+	unsigned nth = 0;
+	for (size_t i = 0; i < index; i++)
+		nth += config->devices[i].kind == kind;
+	snprintf(words->text, sizeof(words->text), "%s %u", devconf_kind_name(kind), nth);
+	return words->text;
+}
+
+static int check_slot(const struct config *config, size_t index, struct cvmm_error *err)
+{
+	struct words name, other;
+	uint64_t slot = config->devices[index].slot;
+	for (size_t i = 0; i < index && slot != DEVCONF_ANY; i++)
+		if (config->devices[i].slot == slot)
+			return err_set(err, -EINVAL, "%s: slot %" PRIu64 " is taken by %s already",
+			               device_name(&name, config, index), slot, device_name(&other, config, i));
+	return 0;
+}
+
+static int check_devices(const struct config *config, struct cvmm_error *err)
+{
+	struct words name;
+	int ret = 0;
+	for (size_t i = 0; i < config->device_count && ret == 0; i++) {
+		uint64_t iothread = config->devices[i].iothread;
+		ret = check_slot(config, i, err);
+		if (ret == 0 && iothread != DEVCONF_ANY && iothread >= config->iothreads)
+			ret = err_set(err, -EINVAL, "%s: iothread %" PRIu64 ": the last of %" PRIu64 " is %" PRIu64,
+			              device_name(&name, config, i), iothread, config->iothreads,
+			              config->iothreads - 1);
+	}
+	return ret;
+}
+
 int config_check(const struct config *config, struct cvmm_error *err)
 {
 	if (!config->kernel && config->kernel_fd < 0)
 		return err_set(err, -EINVAL, "no kernel given: the option \"kernel\" names its file");
 	if (config->cmdline && config->cmdline_only)
 		return err_set(err, -EINVAL, "cmdline and cmdline-only exclude each other: give one of them");
-	return 0;
+	return check_devices(config, err);
 }
 
 /* ---- JSON -------------------------------------------------------------------------------------------------------- */
@@ -496,7 +261,8 @@ static const char *describe_json(struct words *words, const json_t *value)
 	struct words inner;
 	switch (json_typeof(value)) {
 	case JSON_STRING:
-		snprintf(words->text, sizeof(words->text), "the string %s", quoted(&inner, json_string_value(value)));
+		snprintf(words->text, sizeof(words->text), "the string %s",
+		         option_quote(&inner, json_string_value(value)));
 		return words->text;
 	case JSON_INTEGER:
 		snprintf(words->text, sizeof(words->text), "the number %" JSON_INTEGER_FORMAT,
@@ -522,7 +288,9 @@ static const char *describe_json(struct words *words, const json_t *value)
 static int wrong_json(int code, const struct cvmm_option *option, const json_t *value, struct cvmm_error *err)
 {
 	struct words want, found;
-	return err_set(err, code, "\"%s\": expected %s, found %s", option->name, expected(&want, option, true),
+	const char *expected = is_cmdline(option) ? "text or a list of texts, without control characters"
+	                                          : option_expected(&want, option, true);
+	return err_set(err, code, "\"%s\": expected %s, found %s", option->name, expected,
 	               describe_json(&found, value));
 }
 
@@ -571,19 +339,65 @@ static int json_to_text(const struct cvmm_option *option, const json_t *value, c
 	return 0;
 }
 
-static int set_json(struct config *config, const char *key, const json_t *value, struct cvmm_error *err)
+/* @base: the struct that @option is about. */
+static int set_json_value(void *base, const struct cvmm_option *option, const json_t *value, struct cvmm_error *err)
 {
 	CLEANUP_FREE char *text = NULL;
-	const struct cvmm_option *option = option_find(key);
-	if (!option)
-		return unknown_option(-EINVAL, key, err);
 	int ret = json_to_text(option, value, &text, err);
 	if (ret < 0)
 		return ret;
-	ret = text ? parse_into(option, field_of(config, option), text) : -ENOMEM;
+	ret = text ? option_parse(option, option_field(base, option), text) : -ENOMEM;
 	if (ret == -ENOMEM)
-		return err_set(err, ret, "\"%s\": out of memory", key);
+		return err_set(err, ret, "\"%s\": out of memory", option->name);
 	return ret < 0 ? wrong_json(ret, option, value, err) : 0;
+}
+
+static int set_json_key(struct device_config *dev, const char *key, const json_t *value, struct cvmm_error *err)
+{
+	const struct cvmm_option *option = devconf_key(dev->kind, key, err);
+	return option ? set_json_value(dev, option, value, err) : -EINVAL;
+}
+
+static int add_json_device(struct config *config, enum devconf_kind kind, json_t *keys, struct cvmm_error *err)
+{
+	struct words found;
+	struct device_config dev;
+	if (!json_is_object(keys))
+		return err_set(err, -EINVAL, "expected an object of keys, found %s", describe_json(&found, keys));
+	int ret = devconf_init(&dev, kind, err);
+	for (void *at = json_object_iter(keys); ret == 0 && at; at = json_object_iter_next(keys, at))
+		ret = set_json_key(&dev, json_object_iter_key(at), json_object_iter_value(at), err);
+	if (ret == 0)
+		return add_device(config, &dev, err);
+	devconf_fini(&dev);
+	return ret;
+}
+
+/* One object, or a list of them. */
+static int add_json_devices(struct config *config, enum devconf_kind kind, json_t *value, struct cvmm_error *err)
+{
+	size_t i;
+	json_t *keys;
+	if (!json_is_array(value)) {
+		int ret = add_json_device(config, kind, value, err);
+		return ret < 0 ? err_prefix(err, ret, "\"%s\"", devconf_kind_name(kind)) : 0;
+	}
+	json_array_foreach(value, i, keys)
+	{
+		int ret = add_json_device(config, kind, keys, err);
+		if (ret < 0)
+			return err_prefix(err, ret, "\"%s\"[%zu]", devconf_kind_name(kind), i);
+	}
+	return 0;
+}
+
+static int set_json(struct config *config, const char *key, json_t *value, struct cvmm_error *err)
+{
+	const struct cvmm_option *option = find(key);
+	int kind = devconf_kind(key);
+	if (kind >= 0)
+		return add_json_devices(config, (enum devconf_kind)kind, value, err);
+	return option ? set_json_value(config, option, value, err) : unknown_option(-EINVAL, key, err);
 }
 
 static int set_object(struct config *config, json_t *object, struct cvmm_error *err)

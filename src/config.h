@@ -8,6 +8,8 @@
 
 #include <cvmm.h>
 
+#include "src/devconf.h"
+
 enum on_reset { ON_RESET_STOP, ON_RESET_RESTART };
 enum entry_choice { ENTRY_AUTO, ENTRY_LINUX64, ENTRY_PVH };
 
@@ -20,12 +22,15 @@ struct config {
 	char *console;      /* stdio, file=PATH, pty, unix=PATH, none, fds (set by API) */
 	uint64_t cpus;
 	uint64_t memory_mib;
+	uint64_t iothreads;
 	enum on_reset on_reset;
 	enum entry_choice entry; /* x86_64 ELF kernels: which entry */
 	bool i8042;
 	int kernel_fd, initrd_fd, kvm_fd;  /* owned; -1: not given */
 	int console_in_fd, console_out_fd; /* owned; used when console_fds */
 	bool console_fds;
+	struct device_config *devices; /* owned array, in the order given */
+	size_t device_count;
 };
 
 int config_init(struct config *config); /* every option at its default; 0 or -ENOMEM, then it is empty */
@@ -34,6 +39,7 @@ int config_copy(struct config *to, const struct config *from, struct cvmm_error 
 
 /* These leave @config as it was on failure. Messages begin with the option's name: "cpus: expected ...". */
 int config_set(struct config *config, const char *name, const char *value, struct cvmm_error *err);
+int config_add(struct config *config, const char *kind, const char *keys, struct cvmm_error *err); /* a device */
 int config_set_number(struct config *config, const char *name, uint64_t value, struct cvmm_error *err); /* or MiB */
 int config_load_file(struct config *config, const char *path, struct cvmm_error *err);
 int config_load_text(struct config *config, const char *text, size_t len, struct cvmm_error *err);

@@ -125,6 +125,12 @@ int cvmm_vm_set(struct cvmm_vm *handle, const char *name, const char *value, str
 	return ret < 0 ? ret : config_set(&handle->config, name, value, err);
 }
 
+int cvmm_vm_add(struct cvmm_vm *handle, const char *kind, const char *keys, struct cvmm_error *err)
+{
+	int ret = handle_describing(handle, err);
+	return ret < 0 ? ret : config_add(&handle->config, kind, keys, err);
+}
+
 int cvmm_vm_get(struct cvmm_vm *handle, const char *name, char *buf, size_t size)
 {
 	return config_get(&handle->config, name, buf, size);

@@ -19,15 +19,22 @@ void cli_args_init(struct cli_args *args, const struct cli_command *command, int
 	for (size_t i = 0; i < count; i++) {
 		const struct cli_option *option = &args->options[i];
 		bool takes_value = option->option.metavar != NULL;
-		args->longs[i] = (struct option){ .name = option->option.name,
-			                          .has_arg = takes_value ? required_argument : no_argument,
-			                          .val = LONG_OPTION + (int)i };
+		int has_arg = cli_value_is_optional(&option->option) ? optional_argument
+		              : takes_value                          ? required_argument
+		                                                     : no_argument;
+		args->longs[i] =
+			(struct option){ .name = option->option.name, .has_arg = has_arg, .val = LONG_OPTION + (int)i };
 		if (option->letter)
 			*letter++ = option->letter;
 		if (option->letter && takes_value)
 			*letter++ = ':';
 	}
 	*letter = '\0';
+}
+
+bool cli_value_is_optional(const struct cvmm_option *option)
+{
+	return option->metavar && option->metavar[0] == '[';
 }
 
 static const struct cli_option *option_of(const struct cli_args *args, int val)
@@ -61,6 +68,15 @@ static int next_option(const struct cli_args *args)
 	return getopt_long(args->argc, args->argv, args->letters, args->longs, NULL);
 }
 
+/* The value of @option. One that may be left out can also be a word of its own, as any other's: commands with such options
+ * take no operands that it could be mistaken for. */
+static const char *take_value(const struct cli_args *args, const struct cli_option *option)
+{
+	if (optarg || !cli_value_is_optional(&option->option))
+		return optarg;
+	return optind < args->argc && args->argv[optind][0] != '-' ? args->argv[optind++] : "";
+}
+
 int cli_args_each(struct cli_args *args, int (*fn)(void *opaque, const struct cli_option *given, const char *value),
                   void *opaque, int *rest)
 {
@@ -74,8 +90,9 @@ int cli_args_each(struct cli_args *args, int (*fn)(void *opaque, const struct cl
 		} else if (!strcmp(option->option.name, "help")) {
 			cli_print_help(args->command);
 			status = CLI_OK;
-		} else if (fn) {
-			status = fn(opaque, option, optarg);
+		} else {
+			const char *value = take_value(args, option);
+			status = fn ? fn(opaque, option, value) : CLI_GO_ON;
 		}
 	}
 	if (rest)

@@ -34,7 +34,7 @@ struct cli_command {
 	const char *synopsis;               /* what follows the name */
 	const char *summary;                /* one sentence, no full stop */
 	const char *about;                  /* paragraphs, or NULL */
-	bool machine_options;               /* it takes cvmm_options() too */
+	bool machine_options;               /* it takes cvmm_options() and cvmm_device_kinds() too */
 	const struct cli_option *options;   /* its own; ends with name NULL */
 	const struct cli_example *examples; /* ends with command NULL; or NULL */
 };
@@ -44,7 +44,7 @@ extern const struct cli_command cli_commands[CLI_COMMANDS];
 extern const struct cli_command cli_top; /* cvmm itself */
 
 enum { CLI_OPTIONS_MAX = 48 };
-/* All options of @command, the machine's first, into @list; returns how many. */
+/* All options of @command, the machine's and its devices' first, into @list; returns how many. */
 size_t cli_options(const struct cli_command *command, struct cli_option list[CLI_OPTIONS_MAX]);
 
 enum { CLI_DESCRIPTION_MAX = 256 };
@@ -72,6 +72,9 @@ void cli_args_init(struct cli_args *args, const struct cli_command *command, int
 int cli_args_each(struct cli_args *args, int (*fn)(void *opaque, const struct cli_option *given, const char *value),
                   void *opaque, int *rest);
 
+/* May @option stand without its value? */
+bool cli_value_is_optional(const struct cvmm_option *option);
+
 /* Complain about operands that @args' command does not take. */
 int cli_args_no_operands(const struct cli_args *args, int rest);
 
@@ -84,6 +87,9 @@ int cli_number(const struct cli_option *given, const char *value, unsigned *numb
 int cli_complain(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 void cli_print_help(const struct cli_command *command);
+
+/* The keys of --@kind. */
+void cli_print_keys(const char *kind);
 
 /* ---- the commands ------------------------------------------------------------------------------------------------ */
 

@@ -60,12 +60,18 @@ static int set_own(void *opaque, const struct cli_option *given, const char *val
 	return CLI_GO_ON;
 }
 
-static bool is_machine_option(const struct cli_option *given)
+static int add_device(struct run *run, const char *kind, const char *keys, struct cvmm_error *err)
 {
-	size_t count;
-	const struct cvmm_option *options = cvmm_options(&count);
+	if (strcmp(keys, "help") != 0)
+		return cvmm_vm_add(run->vm, kind, keys, err);
+	cli_print_keys(kind);
+	return 1;
+}
+
+static bool is_named(const struct cvmm_option *options, size_t count, const char *name)
+{
 	for (size_t i = 0; i < count; i++)
-		if (!strcmp(options[i].name, given->option.name))
+		if (!strcmp(options[i].name, name))
 			return true;
 	return false;
 }
@@ -74,11 +80,17 @@ static int set_machine(void *opaque, const struct cli_option *given, const char 
 {
 	struct run *run = opaque;
 	struct cvmm_error err;
-	if (!is_machine_option(given))
-		return CLI_GO_ON;
-	int ret = cvmm_vm_set(run->vm, given->option.name, value, &err);
+	size_t count;
+	const struct cvmm_option *options = cvmm_options(&count);
+	int ret = 0;
+	if (given->option.type == CVMM_OPTION_DEVICE)
+		ret = add_device(run, given->option.name, value, &err);
+	else if (is_named(options, count, given->option.name))
+		ret = cvmm_vm_set(run->vm, given->option.name, value, &err);
 	if (ret == 0)
 		return CLI_GO_ON;
+	if (ret > 0)
+		return CLI_OK;
 	return cli_complain(ret == -ENOMEM ? CLI_ERROR : CLI_USAGE, "--%s", err.msg);
 }
 

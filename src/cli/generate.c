@@ -45,6 +45,25 @@ static void man_options(const struct cli_command *command)
 	printf(".El\n");
 }
 
+/* The keys of each kind of device. */
+static void man_keys(const struct cli_command *command)
+{
+	char text[CLI_DESCRIPTION_MAX];
+	size_t kind_count, count;
+	const struct cvmm_option *kinds = cvmm_device_kinds(&kind_count);
+	for (size_t i = 0; i < kind_count; i++) {
+		const struct cvmm_option *keys = cvmm_device_options(kinds[i].name, &count);
+		printf(".Ss Keys of Fl Fl %s\n.Bl -tag -width Ds\n", kinds[i].name);
+		for (size_t j = 0; j < count; j++) {
+			cli_describe(&keys[j], text, sizeof(text));
+			printf(".It Cm %s Ns = Ns Ar %s\n", keys[j].name, keys[j].metavar);
+			print_roff(text);
+			printf(".\n");
+		}
+		printf(".El\n");
+	}
+}
+
 static void man_about(const struct cli_command *command)
 {
 	print_roff(command->summary);
@@ -78,9 +97,22 @@ static void man_examples(const struct cli_command *command)
 
 /* ---- completion: what the shells have in common ------------------------------------------------------------------ */
 
+/* What a list of a device's keys may begin with. */
+static void print_keys(const char *kind)
+{
+	size_t count;
+	const struct cvmm_option *keys = cvmm_device_options(kind, &count);
+	for (size_t i = 0; i < count; i++)
+		printf("%s%s%s", i ? " " : "", keys[i].name, keys[i].type == CVMM_OPTION_BOOL ? "" : "=");
+}
+
 /* The words a value can be, apart by spaces; "file=PATH" ends at the sign. Nothing where any text will do. */
 static void print_words(const struct cvmm_option *option)
 {
+	if (option->type == CVMM_OPTION_DEVICE) {
+		print_keys(option->name);
+		return;
+	}
 	const char *at = option->type == CVMM_OPTION_BOOL ? "on|off" : option->choices ? option->choices : "";
 	while (*at) {
 		size_t len = strcspn(at, "|"), equals = strcspn(at, "=|");
@@ -94,7 +126,8 @@ static void print_words(const struct cvmm_option *option)
 
 static bool has_words(const struct cvmm_option *option)
 {
-	return option->metavar && (option->choices || option->type == CVMM_OPTION_BOOL);
+	return option->metavar &&
+	       (option->choices || option->type == CVMM_OPTION_BOOL || option->type == CVMM_OPTION_DEVICE);
 }
 
 /* ---- bash -------------------------------------------------------------------------------------------------------- */
@@ -128,11 +161,30 @@ static void bash_values(const struct cli_command *command)
 		printf("\t[--%s]=\"", option->name);
 		if (option->type == CVMM_OPTION_PATH)
 			printf("FILE");
-		else
-			print_words(option);
+		else if (option->type == CVMM_OPTION_DEVICE)
+			printf("KEYS ");
+		print_words(option);
 		printf("\"\n");
 		if (options[i].letter)
 			printf("\t[-%c]=\"%s\"\n", options[i].letter, option->type == CVMM_OPTION_PATH ? "FILE" : "");
+	}
+}
+
+/* "KEYS" marks a list of keys; the value of each stands beside it. */
+static void bash_keys(const struct cli_command *command)
+{
+	size_t kind_count, count;
+	const struct cvmm_option *kinds = cvmm_device_kinds(&kind_count);
+	for (size_t i = 0; i < kind_count; i++) {
+		const struct cvmm_option *keys = cvmm_device_options(kinds[i].name, &count);
+		for (size_t j = 0; j < count; j++) {
+			printf("\t[--%s %s]=\"", kinds[i].name, keys[j].name);
+			if (keys[j].type == CVMM_OPTION_PATH)
+				printf("FILE");
+			else
+				print_words(&keys[j]);
+			printf("\"\n");
+		}
 	}
 }
 
@@ -158,9 +210,13 @@ static void zsh_text(const char *text)
 
 static void zsh_action(const struct cvmm_option *option)
 {
-	printf(":%s:", option->metavar);
+	printf(":");
+	zsh_text(option->metavar);
+	printf(":");
 	if (option->type == CVMM_OPTION_PATH)
 		printf("_files");
+	else if (option->type == CVMM_OPTION_DEVICE)
+		printf("_cvmm_%s", option->name);
 	else if (has_words(option)) {
 		printf("(");
 		print_words(option);
@@ -179,13 +235,32 @@ static void zsh_options(const struct cli_command *command)
 		if (options[i].letter)
 			printf("{-%c%s,--%s%s}", options[i].letter, option->metavar ? "+" : "", option->name, sign);
 		else
-			printf("--%s%s", option->name, sign);
+			printf("%s--%s%s", option->type == CVMM_OPTION_DEVICE ? "'*'" : "", option->name, sign);
 		printf("'[");
 		zsh_text(option->help);
 		printf("]");
 		if (option->metavar)
 			zsh_action(option);
 		printf("'%s\n", i + 1 < count ? " \\" : "");
+	}
+}
+
+/* A function for each kind of device. */
+static void zsh_keys(const struct cli_command *command)
+{
+	size_t kind_count, count;
+	const struct cvmm_option *kinds = cvmm_device_kinds(&kind_count);
+	for (size_t i = 0; i < kind_count; i++) {
+		const struct cvmm_option *keys = cvmm_device_options(kinds[i].name, &count);
+		printf("_cvmm_%s()\n{\n\t_values -s , 'keys of --%s'", kinds[i].name, kinds[i].name);
+		for (size_t j = 0; j < count; j++) {
+			printf(" \\\n\t\t'%s[", keys[j].name);
+			zsh_text(keys[j].help);
+			printf("]%s", keys[j].type == CVMM_OPTION_BOOL ? ":" : "");
+			zsh_action(&keys[j]);
+			printf("'");
+		}
+		printf("\n}\n\n");
 	}
 }
 
@@ -230,9 +305,10 @@ static void fish_options(const struct cli_command *command)
 		if (option->metavar)
 			printf(option->type == CVMM_OPTION_PATH ? " -r -F" : " -x");
 		if (has_words(option)) {
-			printf(" -a '");
+			bool list = option->type == CVMM_OPTION_DEVICE;
+			printf(" -a '%s", list ? "(__fish_append , " : "");
 			print_words(option);
-			printf("'");
+			printf("%s'", list ? ")" : "");
 		}
 		fish_text(option->help);
 	}
@@ -253,10 +329,11 @@ static const struct {
 	const char *name;
 	void (*print)(const struct cli_command *command);
 } inserts[] = {
-	{ "man-about", man_about },         { "man-options", man_options },     { "man-exit-codes", man_exit_codes },
-	{ "man-examples", man_examples },   { "bash-options", bash_options },   { "bash-values", bash_values },
-	{ "bash-commands", bash_commands }, { "zsh-options", zsh_options },     { "zsh-commands", zsh_commands },
-	{ "fish-options", fish_options },   { "fish-commands", fish_commands },
+	{ "man-about", man_about },       { "man-options", man_options },     { "man-exit-codes", man_exit_codes },
+	{ "man-examples", man_examples }, { "man-keys", man_keys },           { "bash-options", bash_options },
+	{ "bash-values", bash_values },   { "bash-keys", bash_keys },         { "bash-commands", bash_commands },
+	{ "zsh-options", zsh_options },   { "zsh-keys", zsh_keys },           { "zsh-commands", zsh_commands },
+	{ "fish-options", fish_options }, { "fish-commands", fish_commands },
 };
 
 static const struct cli_command *find_command(const char *name)

@@ -39,18 +39,24 @@ static void print_wrapped(const char *text, size_t column, size_t indent)
 	putchar('\n');
 }
 
+/* What @option is for, behind its name that ends in column @column. */
+static void print_description(const struct cvmm_option *option, int column)
+{
+	char text[CLI_DESCRIPTION_MAX];
+	if (column > OPTION_INDENT - 2)
+		column = printf("\n") - 1;
+	printf("%*s", OPTION_INDENT - column, "");
+	cli_describe(option, text, sizeof(text));
+	print_wrapped(text, OPTION_INDENT, OPTION_INDENT);
+}
+
 static void print_option(const struct cli_option *option)
 {
 	int column = option->letter ? printf("  -%c, ", option->letter) : printf("      ");
 	column += printf("--%s", option->option.name);
 	if (option->option.metavar)
 		column += printf(" %s", option->option.metavar);
-	if (column > OPTION_INDENT - 2)
-		column = printf("\n") - 1;
-	printf("%*s", OPTION_INDENT - column, "");
-	char text[CLI_DESCRIPTION_MAX];
-	cli_describe(&option->option, text, sizeof(text));
-	print_wrapped(text, OPTION_INDENT, OPTION_INDENT);
+	print_description(&option->option, column);
 }
 
 static void print_options(const struct cli_command *command)
@@ -103,4 +109,13 @@ void cli_print_help(const struct cli_command *command)
 		print_examples(command->examples);
 	if (command == &cli_top)
 		printf("\n\"cvmm COMMAND --help\" says more of each command, and cvmm(1) of all.\n");
+}
+
+void cli_print_keys(const char *kind)
+{
+	size_t count;
+	const struct cvmm_option *keys = cvmm_device_options(kind, &count);
+	printf("Keys of --%s, in a list with commas between them:\n", kind);
+	for (size_t i = 0; i < count; i++)
+		print_description(&keys[i], printf("  %s=%s", keys[i].name, keys[i].metavar));
 }

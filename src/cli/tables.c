@@ -61,6 +61,8 @@ static const struct cli_example run_examples[] = {
 	{ "Boot to a shell on this terminal; leave with Ctrl-A x", "cvmm run --kernel vmlinuz --initrd initrd.img" },
 	{ "Four CPUs, two GiB, a word more on the kernel's command line",
 	  "cvmm run --kernel vmlinuz --initrd initrd.img --cpus 4 --memory 2G --cmdline quiet" },
+	{ "A disk, a read-only one, and random numbers",
+	  "cvmm run --kernel vmlinuz --disk path=root.img --disk path=data.img,readonly --rng" },
 	{ "A machine described in a file, its console in another one", "cvmm run --config vm.json --console file=log" },
 	{ 0 },
 };
@@ -106,14 +108,22 @@ const struct cli_command cli_commands[] = {
 	},
 };
 
+static size_t add_options(struct cli_option list[CLI_OPTIONS_MAX], size_t count, const struct cvmm_option *options,
+                          size_t option_count)
+{
+	for (size_t i = 0; i < option_count && count < CLI_OPTIONS_MAX; i++)
+		list[count++] = (struct cli_option){ .option = options[i] };
+	return count;
+}
+
 size_t cli_options(const struct cli_command *command, struct cli_option list[CLI_OPTIONS_MAX])
 {
-	size_t count = 0, machine_count;
-	const struct cvmm_option *machine = cvmm_options(&machine_count);
-	if (!command->machine_options)
-		machine_count = 0;
-	for (size_t i = 0; i < machine_count && count < CLI_OPTIONS_MAX; i++)
-		list[count++] = (struct cli_option){ .option = machine[i] };
+	size_t count = 0, machine_count, kind_count;
+	const struct cvmm_option *machine = cvmm_options(&machine_count), *kinds = cvmm_device_kinds(&kind_count);
+	if (command->machine_options) {
+		count = add_options(list, count, machine, machine_count);
+		count = add_options(list, count, kinds, kind_count);
+	}
 	for (const struct cli_option *own = command->options; own->option.name && count < CLI_OPTIONS_MAX; own++)
 		list[count++] = *own;
 	return count;
@@ -122,8 +132,9 @@ size_t cli_options(const struct cli_command *command, struct cli_option list[CLI
 void cli_describe(const struct cvmm_option *option, char *buf, size_t size)
 {
 	if (option->type == CVMM_OPTION_NUMBER)
-		snprintf(buf, size, "%s, %" PRIu64 " to %" PRIu64 " (default %s)", option->help, option->min,
-		         option->max, option->preset);
+		snprintf(buf, size, "%s, %" PRIu64 " to %" PRIu64 "%s%s%s", option->help, option->min, option->max,
+		         option->preset ? " (default " : "", option->preset ? option->preset : "",
+		         option->preset ? ")" : "");
 	else if (option->choices)
 		snprintf(buf, size, "%s: %s (default %s)", option->help, option->choices, option->preset);
 	else if (option->preset)

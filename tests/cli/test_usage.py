@@ -29,6 +29,7 @@ FILES = {
     "syntax.json": '{\n  "kernel": "k",\n  "cpus": 4,,\n}',
     "twice.json": '{"cpus": 1, "cpus": 2}',
     "list.json": "[]",
+    "disk.json": json.dumps({"disk": [{"path": "a"}, {"pth": "b"}]}),
     "empty.json": "",
     "good.json": json.dumps({"kernel": "missing-kernel", "cpus": 2}),
     "cpus.json": json.dumps({"cpus": 2}),
@@ -70,6 +71,20 @@ ONE_LINE = {
                          r'--shutdown-timeout: expected a number from 0 to 86400, found "soon"'),
     "timeout too long": ((*RUN, "--shutdown-timeout=86401"), 2,
                          r'--shutdown-timeout: expected a number from 0 to 86400, found "86401"'),
+    "disk without keys": ((*RUN, "--disk"), 2, r"option --disk needs a value: KEY=VALUE\[,...\]" + TRY),
+    "disk of nothing": ((*RUN, "--disk", ""), 2, r"--disk: neither path nor memory is given"),
+    "disk with a wrong key": ((*RUN, "--disk", "pth=a"), 2, r'--disk: "pth": no such key, did you mean "path"\?'),
+    "disk with a strange key": ((*RUN, "--disk", "frob"), 2, r'--disk: "frob": no such key; there are path, .*'),
+    "disk with a wrong value": ((*RUN, "--disk=path=a,queues=0"), 2,
+                                r'--disk: queues: expected a number from 1 to 16, found "0"'),
+    "two devices in one slot": ((*RUN, "--disk", "path=a,slot=1", "--rng", "slot=1"), 2,
+                                r"rng 0: slot 1 is taken by disk 0 already" + TRY),
+    "no such I/O thread": ((*RUN, "--iothreads", "2", "--disk", "path=a,iothread=2"), 2,
+                           r"disk 0: iothread 2: the last of 2 is 1" + TRY),
+    "too many I/O threads": ((*RUN, "--iothreads", "17"), 2,
+                             r'--iothreads: expected a number from 1 to 16, found "17"'),
+    "an option after a bare rng": ((*RUN, "--rng", "--cpus", "0"), 2, r"--cpus: .*"),
+    "rng with a wrong key": ((*RUN, "--rng", "serial=a"), 2, r'--rng: "serial": no such key; there are rate, .*'),
     "first wrong option is named": ((*RUN, "--cpus", "0", "--memory", "0"), 2, r"--cpus: .*"),
 
     "missing kernel": (("run", "--kernel", "nowhere"), 1, r"kernel nowhere: No such file or directory"),
@@ -92,6 +107,8 @@ ONE_LINE = {
     "config out of range": (("run", "--config", "range.json"), 2, r'range.json: "memory": expected a size .*"99999G"'),
     "config with a syntax error": (("run", "--config", "syntax.json"), 2, r"syntax.json: line 3, column 13: .*"),
     "config with a key twice": (("run", "--config", "twice.json"), 2, r"twice.json: line 1, .*duplicate.*"),
+    "config with a wrong disk": (("run", "--config", "disk.json"), 2,
+                                 r'disk.json: "disk"\[1\]: "pth": no such key, did you mean "path"\?'),
     "config that is a list": (("run", "--config", "list.json"), 2,
                               r"list.json: expected an object of options, found a list"),
     "empty config": (("run", "--config", "empty.json"), 2, r"empty.json: empty: expected a JSON object of options"),
@@ -141,6 +158,16 @@ def helps():
             check(word in run.stdout.decode(), f"{arguments}: expected {word!r}", run)
         body = run.stdout.decode().split("Examples:")[0]
         check(all(len(line) <= 80 for line in body.splitlines()), f"{arguments}: a line of over 80 columns", run)
+
+
+def device_keys():
+    for kind, words in (("disk", ("path=FILE", "readonly=on|off", "default 256")), ("rng", ("rate=BYTES", "slot=N"))):
+        for arguments in (("run", f"--{kind}", "help"), (*RUN, f"--{kind}=help")):
+            run = bench.run(*arguments)
+            check(run.returncode == 0 and not run.stderr, f"{arguments}: expected a list of keys", run)
+            for word in words:
+                check(word in run.stdout.decode(), f"{arguments}: expected {word!r}", run)
+            check(all(len(line) <= 80 for line in run.stdout.decode().splitlines()), "a line of over 80 columns", run)
 
 
 def version():
@@ -267,6 +294,15 @@ def bash_completion():
             ("cvmm run --i8042 o", {"on", "off"}),
             ("cvmm run --cpus ", set()),
             ("cvmm run --kernel kernel --cm", {"--cmdline", "--cmdline-only"}),
+            ("cvmm run --disk pa", {"path=", "packed"}),
+            ("cvmm run --disk path=good", {"good.json"}),
+            ("cvmm run --disk=path=good", {"good.json"}),
+            ("cvmm run --disk path=a,ser", {"a,serial="}),
+            ("cvmm run --disk readonly,ser", {"readonly,serial="}),
+            ("cvmm run --disk path=a,cache=u", {"unsafe"}),
+            ("cvmm run --disk path=a,cache=none,read", {"none,readonly"}),
+            ("cvmm run --rng ra", {"rate="}),
+            ("cvmm run --rng frob=", set()),
             ("cvmm frob ", set())):
         offered = complete(line)
         check(offered == offers, f"{line!r}: expected {sorted(offers)}, found {sorted(offered)}")
@@ -285,7 +321,7 @@ def syntax(shell, name):
 
 
 CASES = [(name, one_line(*case)) for name, case in ONE_LINE.items()] + [
-    ("help", helps), ("version", version), ("stdout is full", full_stdout), ("stdout is closed", closed_stdout),
+    ("help", helps), ("keys of devices", device_keys), ("version", version), ("stdout is full", full_stdout), ("stdout is closed", closed_stdout),
     ("stdin and stderr are closed", closed_stdin_and_stderr), ("unreadable /dev/kvm", unreadable_kvm),
     ("doctor on unreadable /dev/kvm", doctor_unreadable_kvm), ("doctor agrees with itself", doctor_agrees_with_itself),
     ("man page", man_page), ("bash completion", bash_completion), ("zsh completion", syntax("zsh", "_cvmm")),

@@ -36,10 +36,8 @@ static const char *value_of(const char *name)
 
 /* ---- the table --------------------------------------------------------------------------------------------------- */
 
-static void test_table_is_sound(void **state)
+static void check_table(const struct cvmm_option *options, size_t count, size_t size)
 {
-	size_t count;
-	const struct cvmm_option *options = cvmm_options(&count);
 	assert_true(count > 0);
 	for (size_t i = 0; i < count; i++) {
 		const struct cvmm_option *option = &options[i];
@@ -50,12 +48,32 @@ static void test_table_is_sound(void **state)
 		assert_int_not_equal(option->help[strlen(option->help) - 1], '.');
 		assert_true(option->type != CVMM_OPTION_CHOICE || option->choices);
 		assert_true(option->min <= option->max || !option->max);
-		assert_true(option->field < sizeof(config));
+		assert_true(option->field < size);
 		for (size_t j = 0; j < i; j++) {
 			assert_string_not_equal(options[j].name, option->name);
 			assert_int_not_equal(options[j].field, option->field);
 		}
 	}
+}
+
+static void test_tables_are_sound(void **state)
+{
+	size_t count, kind_count;
+	const struct cvmm_option *options = cvmm_options(&count), *kinds = cvmm_device_kinds(&kind_count);
+	check_table(options, count, sizeof(config));
+	assert_int_equal(kind_count, DEVCONF_KINDS);
+	for (size_t i = 0; i < kind_count; i++) {
+		assert_int_equal(kinds[i].type, CVMM_OPTION_DEVICE);
+		assert_int_equal(devconf_kind(kinds[i].name), i);
+		for (size_t j = 0; j < count; j++)
+			assert_string_not_equal(kinds[i].name, options[j].name);
+	}
+	for (size_t i = 0; i < kind_count; i++) {
+		options = cvmm_device_options(kinds[i].name, &count);
+		check_table(options, count, sizeof(struct device_config));
+	}
+	assert_null(cvmm_device_options("floppy", &count));
+	assert_int_equal(count, 0);
 }
 
 static void test_presets_are_values(void **state)
@@ -75,6 +93,8 @@ static void test_presets_are_values(void **state)
 	assert_int_equal(config.on_reset, ON_RESET_STOP);
 	assert_int_equal(config.entry, ENTRY_AUTO);
 	assert_false(config.i8042);
+	assert_int_equal(config.iothreads, 1);
+	assert_int_equal(config.device_count, 0);
 	assert_null(config.kernel);
 	assert_int_equal(config.kernel_fd, -1);
 	assert_int_equal(config.console_out_fd, -1);
@@ -217,6 +237,107 @@ static void test_check_wants_a_kernel(void **state)
 	assert_non_null(strstr(err.msg, "exclude each other"));
 }
 
+/* ---- devices ----------------------------------------------------------------------------------------------------- */
+
+static const struct {
+	const char *kind, *keys, *message;
+	int code;
+} bad_devices[] = {
+	{ "disk", "", "disk: neither path nor memory is given", -EINVAL },
+	{ "disk", "readonly", "disk: neither path nor memory is given", -EINVAL },
+	{ "disk", "path=a,memory=1M", "disk: path and memory exclude each other: give one of them", -EINVAL },
+	{ "disk", "path=", "disk: path: expected a file name, found \"\"", -EINVAL },
+	{ "disk", "path", "disk: path: needs a value: FILE", -EINVAL },
+	{ "disk", "pth=a", "disk: \"pth\": no such key, did you mean \"path\"?", -EINVAL },
+	{ "disk", "path=a,path=b", "disk: path: given twice", -EINVAL },
+	{ "disk", "path=a,queue-size=8,queue_size=8", "disk: queue-size: given twice", -EINVAL },
+	{ "disk", "path=a,readonly=yes", "disk: readonly: expected on or off, found \"yes\"", -EINVAL },
+	{ "disk", "path=a,queues=17", "disk: queues: expected a number from 1 to 16, found \"17\"", -ERANGE },
+	{ "disk", "path=a,queues", "disk: queues: needs a value: N", -EINVAL },
+	{ "disk", "path=a,queue-size=100", "disk: queue-size: expected a power of two, found 100", -EINVAL },
+	{ "disk", "path=a,iothread=16", "disk: iothread: expected a number from 0 to 15, found \"16\"", -ERANGE },
+	{ "disk", "path=a,block-size=1024", "disk: block-size: expected 512 or 4096, found 1024", -EINVAL },
+	{ "disk", "path=a,serial=123456789012345678901",
+	  "disk: serial: expected text of 1 to 20 bytes without control characters, found \"123456789012345678901\"",
+	  -ERANGE },
+	{ "disk", "memory=4M,share", "disk: direct and share are for files, not for memory", -EINVAL },
+	{ "rng", "serial=a",
+	  "rng: \"serial\": no such key; there are rate, iothread, slot, queue-size, packed, in-order, "
+	  "event-idx, indirect, notification-data",
+	  -EINVAL },
+	{ "rng", ",", "rng: \"\": no such key; there are rate, ", -EINVAL },
+	{ "rng", "rate=-1", "rng: rate: expected a number from 0 to 4294967295, found \"-1\"", -ERANGE },
+	{ "floppy", "", "\"floppy\": no such kind of device", -ENOENT },
+};
+
+static void test_wrong_devices_change_nothing(void **state)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(bad_devices); i++) {
+		err = (struct cvmm_error){ 0 };
+		assert_int_equal(config_add(&config, bad_devices[i].kind, bad_devices[i].keys, &err),
+		                 bad_devices[i].code);
+		assert_int_equal(err.code, bad_devices[i].code);
+		assert_memory_equal(err.msg, bad_devices[i].message, strlen(bad_devices[i].message));
+		assert_int_equal(config.device_count, 0);
+	}
+	assert_int_equal(config_add(&config, "disk", "pth=a", NULL), -EINVAL);
+}
+
+static void test_devices_from_text(void **state)
+{
+	assert_int_equal(config_add(&config, "disk", "path=a,,b=c,,,readonly,iothread=1,packed=on,event_idx=off", &err),
+	                 0);
+	assert_int_equal(config_add(&config, "rng", "", &err), 0);
+	assert_int_equal(config_add(&config, "disk", "memory=1G,cache=unsafe,serial=x y,slot=3,queue-size=512", &err),
+	                 0);
+	assert_int_equal(config.device_count, 3);
+
+	const struct device_config *dev = config.devices;
+	assert_int_equal(dev->kind, DEVCONF_DISK);
+	assert_string_equal(dev->disk.path, "a,b=c,");
+	assert_true(dev->disk.readonly);
+	assert_false(dev->disk.direct);
+	assert_int_equal(dev->iothread, 1);
+	assert_true(dev->slot == DEVCONF_ANY);
+	assert_true(dev->virtio.packed && dev->virtio.indirect);
+	assert_false(dev->virtio.event_idx || dev->virtio.in_order || dev->virtio.notification_data);
+	assert_int_equal(dev->virtio.queue_size, 256);
+	assert_int_equal(dev->disk.queues, 1);
+
+	assert_int_equal(dev[1].kind, DEVCONF_RNG);
+	assert_int_equal(dev[1].rng.rate, 0);
+	assert_true(dev[1].iothread == DEVCONF_ANY);
+
+	assert_null(dev[2].disk.path);
+	assert_int_equal(dev[2].disk.memory_mib, 1024);
+	assert_string_equal(dev[2].disk.serial, "x y");
+	assert_int_equal(dev[2].disk.cache, 2);
+	assert_int_equal(dev[2].slot, 3);
+	assert_int_equal(dev[2].virtio.queue_size, 512);
+}
+
+static void test_device_conflicts(void **state)
+{
+	config.kernel_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	assert_int_equal(config_add(&config, "rng", "slot=2", &err), 0);
+	assert_int_equal(config_add(&config, "disk", "memory=1M,iothread=1", &err), 0);
+	assert_int_equal(config_check(&config, &err), -EINVAL);
+	assert_string_equal(err.msg, "disk 0: iothread 1: the last of 1 is 0");
+	assert_int_equal(config_set(&config, "iothreads", "2", &err), 0);
+	assert_int_equal(config_check(&config, &err), 0);
+	assert_int_equal(config_add(&config, "disk", "memory=1M,slot=2", &err), 0);
+	assert_int_equal(config_check(&config, &err), -EINVAL);
+	assert_string_equal(err.msg, "disk 1: slot 2 is taken by rng 0 already");
+}
+
+static void test_devices_are_bounded(void **state)
+{
+	for (int i = 0; i < 64; i++)
+		assert_int_equal(config_add(&config, "rng", "", &err), 0);
+	assert_int_equal(config_add(&config, "rng", "", &err), -EINVAL);
+	assert_string_equal(err.msg, "rng: more than 64 devices");
+}
+
 /* ---- copies ------------------------------------------------------------------------------------------------------ */
 
 static void test_copy_owns_its_own(void **state)
@@ -225,6 +346,7 @@ static void test_copy_owns_its_own(void **state)
 	assert_int_equal(config_set(&config, "kernel", "k", &err), 0);
 	assert_int_equal(config_set(&config, "cpus", "7", &err), 0);
 	assert_int_equal(config_set(&config, "on-reset", "restart", &err), 0);
+	assert_int_equal(config_add(&config, "disk", "path=p", &err), 0);
 	config.kvm_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	assert_int_equal(config_copy(&copy, &config, &err), 0);
 	assert_string_equal(copy.kernel, "k");
@@ -235,6 +357,10 @@ static void test_copy_owns_its_own(void **state)
 	assert_true(copy.kvm_fd >= 0 && copy.kvm_fd != config.kvm_fd);
 	assert_int_equal(fcntl(copy.kvm_fd, F_GETFD), FD_CLOEXEC);
 	assert_int_equal(copy.kernel_fd, -1);
+	assert_int_equal(copy.device_count, 1);
+	assert_string_equal(copy.devices[0].disk.path, "p");
+	assert_ptr_not_equal(copy.devices[0].disk.path, config.devices[0].disk.path);
+	assert_null(copy.devices[0].disk.serial);
 	int fd = copy.kvm_fd;
 	config_fini(&copy);
 	assert_int_equal(fcntl(fd, F_GETFD), -1);
@@ -245,6 +371,7 @@ static void test_failed_copy_is_empty(void **state)
 {
 	struct config copy;
 	assert_int_equal(config_set(&config, "kernel", "k", &err), 0);
+	assert_int_equal(config_add(&config, "disk", "path=p", &err), 0);
 	config.kernel_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	config.kvm_fd = 1 << 30; /* no such descriptor */
 	assert_int_equal(config_copy(&copy, &config, &err), -EBADF);
@@ -309,6 +436,14 @@ static const struct {
 	  "\"cmdline\": expected text or a list of texts, without control characters, found false", -EINVAL },
 	{ "{\"cpu\": 1}", "\"cpu\": no such option, did you mean \"cpus\"?", -EINVAL },
 	{ "{\"a\\nb\": 1}", "\"a?b\": no such option", -EINVAL },
+	{ "{\"disk\": [{\"pth\": \"a\"}]}", "\"disk\"[0]: \"pth\": no such key, did you mean \"path\"?", -EINVAL },
+	{ "{\"disk\": [{\"path\": \"a\"}, {}]}", "\"disk\"[1]: neither path nor memory is given", -EINVAL },
+	{ "{\"disk\": {\"path\": \"a\", \"readonly\": \"on\"}}",
+	  "\"disk\": \"readonly\": expected true or false, found the string \"on\"", -EINVAL },
+	{ "{\"disk\": [{\"path\": \"a\", \"queues\": 0}]}",
+	  "\"disk\"[0]: \"queues\": expected a number from 1 to 16, found the number 0", -ERANGE },
+	{ "{\"disk\": \"path=a\"}", "\"disk\": expected an object of keys, found the string \"path=a\"", -EINVAL },
+	{ "{\"rng\": [{}, true]}", "\"rng\"[1]: expected an object of keys, found true", -EINVAL },
 	{ "[]", "expected an object of options, found a list", -EINVAL },
 	{ "3", "expected an object of options, found the number 3", -EINVAL },
 	{ "{\n  \"cpus\": 4,\n  oops\n}", "line 3, column 6: string or '}' expected near 'oops'", -EINVAL },
@@ -332,7 +467,27 @@ static void test_json_errors_change_nothing(void **state)
 	assert_string_equal(config.kernel, "k");
 	assert_int_equal(config.memory_mib, 512);
 	assert_int_equal(config.cpus, 3);
+	assert_int_equal(config.device_count, 0);
 	assert_int_equal(config_load_text(&config, "{\"cpus\": 0}", 11, NULL), -ERANGE);
+}
+
+static void test_json_adds_devices(void **state)
+{
+	assert_int_equal(config_add(&config, "rng", "", &err), 0);
+	assert_int_equal(
+		load("{\"disk\": [{\"path\": \"a,b\", \"readonly\": true, \"event_idx\": false}, {\"memory\": \"2G\"},"
+	             "{\"memory\": 3}], \"rng\": {\"rate\": 1000}}"),
+		0);
+	assert_int_equal(config.device_count, 5);
+	assert_int_equal(config.devices[0].kind, DEVCONF_RNG);
+	assert_string_equal(config.devices[1].disk.path, "a,b");
+	assert_true(config.devices[1].disk.readonly);
+	assert_false(config.devices[1].virtio.event_idx);
+	assert_int_equal(config.devices[2].disk.memory_mib, 2048);
+	assert_int_equal(config.devices[3].disk.memory_mib, 3);
+	assert_int_equal(config.devices[4].rng.rate, 1000);
+	assert_int_equal(load("{\"rng\": []}"), 0);
+	assert_int_equal(config.device_count, 5);
 }
 
 static void test_json_is_read_to_its_length_only(void **state)
@@ -394,16 +549,21 @@ static void test_files(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		WITH_CONFIG(test_table_is_sound),
+		WITH_CONFIG(test_tables_are_sound),
 		WITH_CONFIG(test_presets_are_values),
 		WITH_CONFIG(test_text_values),
 		WITH_CONFIG(test_numbers_by_type),
 		WITH_CONFIG(test_get_cuts_and_tells),
 		WITH_CONFIG(test_check_wants_a_kernel),
+		WITH_CONFIG(test_wrong_devices_change_nothing),
+		WITH_CONFIG(test_devices_from_text),
+		WITH_CONFIG(test_device_conflicts),
+		WITH_CONFIG(test_devices_are_bounded),
 		WITH_CONFIG(test_copy_owns_its_own),
 		WITH_CONFIG(test_failed_copy_is_empty),
 		WITH_CONFIG(test_json_sets_each_type),
 		WITH_CONFIG(test_json_errors_change_nothing),
+		WITH_CONFIG(test_json_adds_devices),
 		WITH_CONFIG(test_json_is_read_to_its_length_only),
 		WITH_CONFIG(test_files),
 	};
