@@ -18,7 +18,7 @@ enum devconf_kind { DEVCONF_DISK, DEVCONF_RNG, DEVCONF_KINDS };
 
 /* What the rings of any virtio device may do; the defaults are the kind's. */
 struct virtio_config {
-	bool packed, in_order, event_idx, indirect, notification_data;
+	bool packed, in_order, event_idx, indirect, notification_data, ring_reset;
 	uint64_t queue_size; /* a power of two */
 };
 

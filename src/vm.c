@@ -9,6 +9,7 @@
 #include "arch/arch.h"
 #include "src/base/util.h"
 #include "src/kvm.h"
+#include "src/virtio_wiring.h"
 
 static void vm_machine_request(void *opaque, enum machine_request request)
 {
@@ -32,6 +33,7 @@ void vm_fini(struct vm *vm)
 {
 	while (vm->device_count)
 		device_free(vm->devices[--vm->device_count]);
+	virtio_wiring_fini(vm);
 	arch_vm_fini(vm);
 	for (unsigned i = 0; i < vm->vcpu_count; i++)
 		vcpu_fini(&vm->vcpus[i]);

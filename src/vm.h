@@ -19,6 +19,7 @@ enum { VM_DEVICES_MAX = 64 };
 
 struct arch_vm;    /* the architecture's own part, arch/<isa>/vm.c */
 struct boot_files; /* src/boot.h */
+struct irqfd;      /* src/virtio_wiring.h */
 
 /* What the vCPU threads may do now; they look after each exit. */
 enum vm_gate { VM_HOLD, VM_RUN, VM_LEAVE };
@@ -39,7 +40,8 @@ struct vm {
 	struct bus mmio, pio;
 	struct device *devices[VM_DEVICES_MAX]; /* owned, in order of making */
 	unsigned device_count;
-	struct vcpu *vcpus; /* owned array */
+	struct irqfd *irqfds; /* owned list; src/virtio_wiring.c */
+	struct vcpu *vcpus;   /* owned array */
 	unsigned vcpu_count;
 	struct arch_vm *arch;        /* owned by arch/: arch_vm_init() to arch_vm_fini() */
 	struct machine_line machine; /* for devices: vm_end() */

@@ -11,7 +11,7 @@
 #include "src/base/util.h"
 
 enum { PHANDLE_GIC = 1, PHANDLE_CLOCK, PHANDLE_ITS };
-enum { GIC_SPI = 0, GIC_PPI = 1, LEVEL_HIGH = 4 }; /* cells of the "arm,gic" interrupt specifiers */
+enum { GIC_SPI = 0, GIC_PPI = 1, EDGE_RISING = 1, LEVEL_HIGH = 4 }; /* cells of the "arm,gic" interrupt specifiers */
 enum { NODE_NAME_MAX = 32 };
 #define MPIDR_AFFINITY 0xff00ffffffull /* Aff3..Aff0; the rest are flags */
 
@@ -86,17 +86,18 @@ struct device_kind {
 	const char *clock_names; /* NULL: no clocks */
 	size_t clock_names_len;
 	unsigned clocks;
+	uint32_t trigger; /* of its interrupt */
 	bool dma; /* reads and writes memory, coherently: without saying so Linux would bypass its caches */
 };
 
 /* clang-format off */
 static const struct device_kind device_kinds[] = {
 #define STRINGS(field, literal) .field = (literal), .field##_len = sizeof(literal)
-	[FDT_PL011] = { .node = "serial", STRINGS(compatible, "arm,pl011\0arm,primecell"), .clocks = 2,
+	[FDT_PL011] = { .node = "serial", STRINGS(compatible, "arm,pl011\0arm,primecell"), .clocks = 2, .trigger = LEVEL_HIGH,
 	                STRINGS(clock_names, "uartclk\0apb_pclk") },
-	[FDT_PL031] = { .node = "rtc", STRINGS(compatible, "arm,pl031\0arm,primecell"), .clocks = 1,
+	[FDT_PL031] = { .node = "rtc", STRINGS(compatible, "arm,pl031\0arm,primecell"), .clocks = 1, .trigger = LEVEL_HIGH,
 	                STRINGS(clock_names, "apb_pclk") },
-	[FDT_VIRTIO_MMIO] = { .node = "virtio_mmio", STRINGS(compatible, "virtio,mmio"), .dma = true },
+	[FDT_VIRTIO_MMIO] = { .node = "virtio_mmio", STRINGS(compatible, "virtio,mmio"), .trigger = EDGE_RISING, .dma = true },
 #undef STRINGS
 };
 /* clang-format on */
@@ -108,7 +109,7 @@ static void write_device(struct writer *w, const struct fdt_device *dev)
 	node_at(w, kind->node, dev->base);
 	prop(w, "compatible", kind->compatible, kind->compatible_len);
 	PROP_CELLS(w, "reg", CELLS64(dev->base), CELLS64(dev->size));
-	PROP_CELLS(w, "interrupts", GIC_SPI, dev->spi, LEVEL_HIGH);
+	PROP_CELLS(w, "interrupts", GIC_SPI, dev->spi, kind->trigger);
 	if (kind->clocks) {
 		prop_cells(w, "clocks", clocks, kind->clocks);
 		prop(w, "clock-names", kind->clock_names, kind->clock_names_len);

@@ -248,7 +248,7 @@ static void dsdt_virtio_mmio(struct aml *aml, const struct acpi_device *dev)
 	aml_integer(aml, 1);
 	aml_mark crs = aml_crs(aml);
 	aml_memory32(aml, dev->base, dev->size);
-	aml_interrupt(aml, AML_LEVEL, dev->gsi); /* as virtio.c drives it; slots share pins, too */
+	aml_interrupt(aml, AML_EDGE, dev->gsi); /* as virtio.c drives it, by a pulse for each cause */
 	aml_crs_close(aml, crs);
 	aml_close(aml, device);
 }

@@ -192,10 +192,11 @@ static const struct virtio_ops power_key_ops = {
 
 struct device *virtio_power_key_new(struct irq_line irq, struct guest_memory *mem)
 {
+	const struct virtio_wiring wiring = { .irq = irq, .rings = VIRTIO_RINGS_DEFAULT };
 	struct power_key *key = calloc(1, sizeof(*key));
 	if (!key)
 		return NULL;
-	if (virtio_mmio_init(&key->vdev, &power_key_ops, QUEUE_COUNT, QUEUE_SIZE, irq, mem) < 0) {
+	if (virtio_mmio_init(&key->vdev, &power_key_ops, QUEUE_COUNT, QUEUE_SIZE, &wiring, mem) < 0) {
 		power_key_free(&key->vdev);
 		return NULL;
 	}

@@ -13,6 +13,8 @@ enum {
 	VERSION = 2,
 };
 
+enum { MMIO_QUEUE_RESET = 0x0c0 }; /* not in every <linux/virtio_mmio.h> */
+
 /* 4.2.2.2: registers as aligned words; the configuration space as its fields are, naturally aligned. */
 static bool mmio_admits(const struct virtio_device *vdev, uint64_t off, unsigned size)
 {
@@ -41,17 +43,19 @@ static uint32_t mmio_read_register(const struct virtio_device *vdev, uint64_t of
 		return vq ? vq->size_max : 0;
 	case VIRTIO_MMIO_QUEUE_READY:
 		return vq ? vq->s.ready : 0;
+	case MMIO_QUEUE_RESET:
+		return 0; /* a reset is over when the write of it is */
 	case VIRTIO_MMIO_INTERRUPT_STATUS:
-		return vdev->s.interrupt_status;
+		return __atomic_load_n(&vdev->s.interrupt_status, __ATOMIC_SEQ_CST);
 	case VIRTIO_MMIO_STATUS:
-		return vdev->s.status;
+		return __atomic_load_n(&vdev->s.status, __ATOMIC_ACQUIRE);
 	case VIRTIO_MMIO_SHM_LEN_LOW:
 	case VIRTIO_MMIO_SHM_LEN_HIGH:
 	case VIRTIO_MMIO_SHM_BASE_LOW:
 	case VIRTIO_MMIO_SHM_BASE_HIGH:
 		return UINT32_MAX;
 	case VIRTIO_MMIO_CONFIG_GENERATION:
-		return vdev->s.config_generation;
+		return __atomic_load_n(&vdev->s.config_generation, __ATOMIC_SEQ_CST);
 	}
 	return 0;
 }
@@ -127,6 +131,9 @@ static void mmio_write_register(struct virtio_device *vdev, uint64_t off, uint32
 	case VIRTIO_MMIO_QUEUE_READY:
 		virtio_set_queue_ready(vdev, val);
 		break;
+	case MMIO_QUEUE_RESET:
+		virtio_reset_queue(vdev, val);
+		break;
 	case VIRTIO_MMIO_QUEUE_NOTIFY:
 		virtio_kick(vdev, val);
 		break;
@@ -165,9 +172,9 @@ static void mmio_write(struct device *dev, uint64_t off, unsigned size, uint64_t
 }
 
 int virtio_mmio_init(struct virtio_device *vdev, const struct virtio_ops *ops, unsigned queue_count,
-                     uint16_t queue_size, struct irq_line irq, struct guest_memory *mem)
+                     uint16_t queue_size, const struct virtio_wiring *wiring, struct guest_memory *mem)
 {
-	int ret = virtio_init(vdev, ops, queue_count, queue_size, irq, mem);
+	int ret = virtio_init(vdev, ops, queue_count, queue_size, wiring, mem);
 	vdev->device_ops.widths = 1 | 2 | 4 | 8;
 	vdev->device_ops.read = mmio_read;
 	vdev->device_ops.write = mmio_write;

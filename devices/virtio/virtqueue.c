@@ -26,7 +26,7 @@ bool virtqueue_pop(struct virtqueue *vq, struct desc_chain *chain)
 {
 	chain->readable = chain->writable = 0;
 	chain->readable_len = chain->writable_len = 0;
-	return vq->running && vq->ring->pop(vq, chain);
+	return vq->running && !vq->draining && vq->ring->pop(vq, chain);
 }
 
 void virtqueue_push(struct virtqueue *vq, const struct desc_chain *chain, uint32_t written)
@@ -73,9 +73,15 @@ void virtqueue_disable(struct virtqueue *vq)
 
 void virtqueue_start(struct virtqueue *vq)
 {
-	vq->running = vq->s.ready;
+	vq->draining = false;
+	vq->running = vq->s.ready && !vq->broken;
 	if (vq->running)
 		vq->ring->want_kick(vq);
+}
+
+void virtqueue_drain(struct virtqueue *vq)
+{
+	vq->draining = true;
 }
 
 void virtqueue_stop(struct virtqueue *vq)
@@ -137,4 +143,21 @@ const char *virtqueue_add_segment(const struct virtqueue *vq, struct desc_chain 
 	*(writable ? &chain->writable : &chain->readable) += 1;
 	*(writable ? &chain->writable_len : &chain->readable_len) += len;
 	return NULL;
+}
+
+/* --- IN_ORDER --- */
+
+struct virtqueue_held {
+	bool done;
+};
+
+int virtqueue_make_order(struct virtqueue *vq)
+{
+	vq->held = calloc(vq->size_max, sizeof(*vq->held));
+	return vq->held ? 0 : -ENOMEM;
+}
+
+void virtqueue_fini(struct virtqueue *vq)
+{
+	free(TAKE_PTR(vq->held));
 }

@@ -42,6 +42,7 @@ struct virtqueue_state {
 _Static_assert(sizeof(struct virtqueue_state) == 32, "saved as it is");
 
 struct virtqueue;
+struct virtqueue_held;
 
 /* A form of ring. All but map() are called only while the queue runs. */
 struct ring_ops {
@@ -63,6 +64,7 @@ struct virtqueue {
 	uint16_t size_max;
 	bool indirect, event_idx; /* negotiated */
 	bool running;             /* ready, and the device live: the ring may be touched */
+	bool draining;            /* nothing is popped any more */
 	bool broken;              /* the driver broke a rule; virtio_flush() tells it */
 
 	/* Beside the state, and rebuilt from it. */
@@ -70,6 +72,7 @@ struct virtqueue {
 	uint16_t avail_idx;           /* how far the driver had got when last looked at; never before last_avail */
 	uint16_t published;           /* the used index that the driver was last told */
 	bool kicks_wanted;            /* as far as we know; only ever spares a store */
+	struct virtqueue_held *held;  /* owned; NULL unless IN_ORDER is offered */
 };
 
 /* --- for models --- */
@@ -90,8 +93,13 @@ int virtqueue_enable(struct virtqueue *vq, uint64_t features);
 void virtqueue_disable(struct virtqueue *vq);
 /* The device became live: run if ready. */
 void virtqueue_start(struct virtqueue *vq);
+/* Pop no more; pushes are still taken. */
+void virtqueue_drain(struct virtqueue *vq);
 void virtqueue_stop(struct virtqueue *vq);
 void virtqueue_reset(struct virtqueue *vq);
+/* What IN_ORDER needs, made in advance. 0 or -ENOMEM. */
+int virtqueue_make_order(struct virtqueue *vq);
+void virtqueue_fini(struct virtqueue *vq);
 /* Show the driver what was pushed. Returns whether it wants an interrupt for that. */
 bool virtqueue_publish(struct virtqueue *vq);
 /* Take a saved state; @live: run if it is ready. -EINVAL: nonsense, and then @vq is in an undefined state. */

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -28,6 +29,7 @@ struct loop {
 	struct loop_call *deferred;  /* for the end of this turn; its own thread's alone */
 	struct loop_call *deferring; /* those of them that are being served */
 	atomic_bool stopping;
+	atomic_bool turning; /* a thread is in loop_run() */
 	struct epoll_event events[LOOP_EVENTS_MAX]; /* the batch being served */
 	int events_at, events_count;
 };
@@ -348,12 +350,42 @@ int loop_turn(struct loop *loop, int timeout_ms)
 
 void loop_run(struct loop *loop)
 {
+	atomic_store(&loop->turning, true);
 	while (!atomic_exchange(&loop->stopping, false))
 		loop_turn(loop, -1);
+	atomic_store(&loop->turning, false);
 }
 
 void loop_stop(struct loop *loop)
 {
 	atomic_store(&loop->stopping, true);
 	loop_wake(loop);
+}
+
+struct sync_call {
+	struct loop_call call;
+	void (*fn)(void *opaque);
+	void *opaque;
+	sem_t done;
+};
+
+static void sync_call_run(struct loop_call *call)
+{
+	struct sync_call *sync = (struct sync_call *)call;
+	sync->fn(sync->opaque);
+	sem_post(&sync->done);
+}
+
+void loop_run_sync(struct loop *loop, void (*fn)(void *opaque), void *opaque)
+{
+	struct sync_call sync = { .call.fn = sync_call_run, .fn = fn, .opaque = opaque };
+	if (!atomic_load(&loop->turning)) {
+		fn(opaque);
+		return;
+	}
+	sem_init(&sync.done, 0, 0);
+	loop_post(loop, &sync.call);
+	while (sem_wait(&sync.done))
+		continue; /* a signal */
+	sem_destroy(&sync.done);
 }

@@ -189,8 +189,8 @@ static void test_dsdt_lists_the_devices(void **state)
 	len = load_le32(dsdt + 4);
 	assert_true(contains(dsdt, len, "VR00", 4));
 	assert_true(contains(dsdt, len, "VR1F", 4));
-	assert_true(contains(dsdt, len, "\x89\x06\x00\x01\x01\x10\0\0\0\x79", 10)); /* level: see virtio.c */
-	assert_true(contains(dsdt, len, "\x89\x06\x00\x01\x01\x17\0\0\0\x79", 10));
+	assert_true(contains(dsdt, len, "\x89\x06\x00\x03\x01\x10\0\0\0\x79", 10)); /* edge: see virtio.c */
+	assert_true(contains(dsdt, len, "\x89\x06\x00\x03\x01\x17\0\0\0\x79", 10));
 	assert_true(contains(dsdt, len, "\x0c\x41\xd0\x03\x03", 5));
 }
 

@@ -106,11 +106,13 @@ static bool compatible(const void *blob, int node, const char *with)
 	return fdt_node_check_compatible(blob, node, with) == 0;
 }
 
-static void check_interrupt(const void *blob, int node, uint32_t type, uint32_t number)
+enum { EDGE_RISING = 1, LEVEL_HIGH = 4 };
+
+static void check_interrupt(const void *blob, int node, uint32_t type, uint32_t number, uint32_t trigger)
 {
 	assert_int_equal(cell(blob, node, "interrupts", 3, 0), type);
 	assert_int_equal(cell(blob, node, "interrupts", 3, 1), number);
-	assert_int_equal(cell(blob, node, "interrupts", 3, 2), 4); /* level, active high */
+	assert_int_equal(cell(blob, node, "interrupts", 3, 2), trigger);
 }
 
 static void check_reg(const void *blob, int node, int count, int index, uint64_t base, uint64_t size)
@@ -192,7 +194,7 @@ static void check_private_interrupts(const void *blob, const struct sample *samp
 	}
 	assert_int_equal(pmu >= 0, sample->pmu);
 	if (sample->pmu)
-		check_interrupt(blob, pmu, 1, 7);
+		check_interrupt(blob, pmu, 1, 7, LEVEL_HIGH);
 	assert_string_equal(string(blob, node_of(blob, "/psci"), "method"), "hvc");
 	assert_true(compatible(blob, node_of(blob, "/psci"), "arm,psci-0.2"));
 }
@@ -205,7 +207,8 @@ static void check_devices(const void *blob)
 	for (unsigned i = 0; i < ARRAY_SIZE(devices); i++) {
 		int node = node_of(blob, paths[i]);
 		check_reg(blob, node, 4, 0, devices[i].base, devices[i].size);
-		check_interrupt(blob, node, 0, devices[i].spi);
+		check_interrupt(blob, node, 0, devices[i].spi,
+		                devices[i].kind == FDT_VIRTIO_MMIO ? EDGE_RISING : LEVEL_HIGH);
 		assert_int_equal(has(blob, node, "dma-coherent"), devices[i].kind == FDT_VIRTIO_MMIO);
 	}
 	int uart = node_of(blob, paths[0]), rtc = node_of(blob, paths[1]);
