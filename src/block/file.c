@@ -64,6 +64,15 @@ static bool unsupported(int result)
 	return result == -EOPNOTSUPP || result == -ENOSYS;
 }
 
+/* After a failed flush (or write that was to be stable) the host counts pages as clean though the disk never got them: the
+ * next flush would succeed, and what was lost stays lost. So no flush of this file succeeds any more. With O_DIRECT there
+ * are no such pages. */
+static void file_lost_pages(struct block_file *file, int result)
+{
+	if (result < 0 && !file->direct)
+		LEARN(file->flush_error, result);
+}
+
 /* --- reads and writes; of zeroes, too --- */
 
 static void file_transfer(struct block_request *request);
@@ -104,6 +113,8 @@ static void file_transferred(struct loop_io *io, int result)
 		return;
 	}
 	if (result <= 0) {
+		if (request->flags & BLOCK_FUA && result == -EIO && request->op != BLOCK_READ)
+			file_lost_pages(file_of(request->block), result);
 		file_transfer_done(request, result ? result : -EIO);
 		return;
 	}
@@ -178,8 +189,6 @@ static void file_begin_transfer(struct block_request *request)
 
 static void file_flush(struct block_request *request);
 
-/* After a failed flush the host counts the pages as clean though the disk never got them: the next flush would succeed,
- * and what was lost stays lost. So no flush of this file succeeds any more. With O_DIRECT there are no such pages. */
 static void file_flushed(struct loop_io *io, int result)
 {
 	struct block_request *request = request_of(io);
@@ -188,8 +197,7 @@ static void file_flushed(struct loop_io *io, int result)
 		file_flush(request);
 		return;
 	}
-	if (result < 0 && !file->direct)
-		LEARN(file->flush_error, result);
+	file_lost_pages(file, result);
 	block_done(request, MIN(result, 0));
 }
 
