@@ -59,6 +59,11 @@ static const char *split_map(struct virtqueue *vq)
 	return NULL;
 }
 
+static bool split_state_valid(const struct virtqueue *vq)
+{
+	return (uint16_t)(vq->s.last_avail - vq->s.used) <= vq->s.size;
+}
+
 /* Ask for a kick when the driver goes on from last_avail. Whatever it added before is seen by who looks after this. */
 static void split_want_kick(struct virtqueue *vq)
 {
@@ -179,11 +184,11 @@ static bool split_pop(struct virtqueue *vq, struct desc_chain *chain)
 	return true;
 }
 
-static void split_push(struct virtqueue *vq, const struct desc_chain *chain, uint32_t written)
+static void split_push(struct virtqueue *vq, const struct used_chain *used)
 {
 	split_used(vq)->ring[vq->s.used & (vq->s.size - 1)] = (struct vring_used_elem){
-		.id = htole32(chain->head),
-		.len = htole32(written),
+		.id = htole32(used->head),
+		.len = htole32(used->written),
 	};
 	vq->s.used++;
 }
@@ -201,6 +206,7 @@ static bool split_publish(struct virtqueue *vq)
 
 const struct ring_ops split_ring = {
 	.map = split_map,
+	.state_valid = split_state_valid,
 	.pop = split_pop,
 	.push = split_push,
 	.publish = split_publish,

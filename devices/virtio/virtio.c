@@ -24,8 +24,6 @@ enum {
 	S_STEPS = S_ACKNOWLEDGE | S_DRIVER | S_FEATURES_OK | S_DRIVER_OK,
 };
 
-static const uint64_t core_rings = VIRTIO_RINGS_DEFAULT | VIRTIO_RINGS_NOTIFICATION_DATA | VIRTIO_RINGS_RESET;
-
 static void virtio_free(struct device *dev)
 {
 	struct virtio_device *vdev = container_of(dev, struct virtio_device, dev);
@@ -605,7 +603,7 @@ int virtio_init(struct virtio_device *vdev, const struct virtio_ops *ops, unsign
 		.ops = ops,
 		.wiring = *wiring,
 		.mem = mem,
-		.features = ops->features | 1ull << VIRTIO_F_VERSION_1 | (wiring->rings & core_rings),
+		.features = ops->features | 1ull << VIRTIO_F_VERSION_1 | (wiring->rings & VIRTIO_RINGS_ALL),
 		.queues = calloc(queue_count, sizeof(struct virtqueue)),
 		.services = calloc(queue_count, sizeof(struct virtio_service)),
 	};

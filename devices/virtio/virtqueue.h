@@ -25,7 +25,10 @@ struct desc_chain {
 	unsigned readable;                   /* iov[0 .. readable) */
 	unsigned writable;                   /* iov[readable .. readable + writable) */
 	uint32_t readable_len, writable_len; /* bytes; their sum fits 32 bits */
-	uint16_t head; /* for push() alone: a hostile driver offers one head twice, so it indexes nothing of ours */
+	/* for push() alone: */
+	uint16_t head;  /* the driver's name of it, which a hostile driver gives twice, so it indexes nothing of ours */
+	uint16_t slots; /* packed: of the ring */
+	uint16_t order; /* IN_ORDER: popped as which, counted round the queue's size */
 };
 
 /* Copy @len bytes to the start of the writable part; returns how many found room. */
@@ -35,25 +38,40 @@ size_t desc_chain_write(const struct desc_chain *chain, const void *buf, size_t 
 struct virtqueue_state {
 	uint64_t desc, driver, device; /* guest addresses of the three areas */
 	uint16_t size;
-	uint16_t last_avail; /* the next chain to pop, free-running */
-	uint16_t used;       /* the next used element to write, free-running */
+	uint16_t last_avail; /* where the next chain is popped; split: free-running; packed: see packed.c */
+	uint16_t used;       /* where the next used element is written; likewise */
 	uint16_t ready;      /* 0 or 1: QueueReady */
 };
 _Static_assert(sizeof(struct virtqueue_state) == 32, "saved as it is");
 
 struct virtqueue;
-struct virtqueue_held;
 
-/* A form of ring. All but map() are called only while the queue runs. */
+/* What the driver is told of a chain that goes back. */
+struct used_chain {
+	uint16_t head, slots;
+	bool full; /* every writable byte is written */
+	uint32_t written;
+};
+
+/* IN_ORDER: a chain that was done before its turn. */
+struct virtqueue_held {
+	struct used_chain used;
+	bool done;
+};
+
+/* A form of ring. All but the first three are used only while the queue runs. */
 struct ring_ops {
+	uint16_t first; /* last_avail and used of a new queue */
 	/* Check size and addresses, and find the areas in host memory. NULL, or what is wrong with them. */
 	const char *(*map)(struct virtqueue *vq);
+	/* After map(): do last_avail and used agree? */
+	bool (*state_valid)(const struct virtqueue *vq);
 	bool (*pop)(struct virtqueue *vq, struct desc_chain *chain);
-	void (*push)(struct virtqueue *vq, const struct desc_chain *chain, uint32_t written);
+	void (*push)(struct virtqueue *vq, const struct used_chain *used);
 	bool (*publish)(struct virtqueue *vq);
 	void (*want_kick)(struct virtqueue *vq);
 };
-extern const struct ring_ops split_ring;
+extern const struct ring_ops split_ring, packed_ring;
 
 struct virtqueue {
 	struct virtqueue_state s;
@@ -62,17 +80,23 @@ struct virtqueue {
 	const char *owner;              /* the device's name, for logs; not owned */
 	unsigned index;
 	uint16_t size_max;
-	bool indirect, event_idx; /* negotiated */
+	bool indirect, event_idx, in_order; /* negotiated */
+	bool every_used;          /* packed and IN_ORDER: a used descriptor for every chain, although one a batch would do */
 	bool running;             /* ready, and the device live: the ring may be touched */
 	bool draining;            /* nothing is popped any more */
 	bool broken;              /* the driver broke a rule; virtio_flush() tells it */
 
 	/* Beside the state, and rebuilt from it. */
 	void *desc, *driver, *device; /* host addresses of the areas, while ready */
-	uint16_t avail_idx;           /* how far the driver had got when last looked at; never before last_avail */
-	uint16_t published;           /* the used index that the driver was last told */
+	uint16_t avail_idx; /* split: how far the driver had got when last looked at; never before last_avail */
+	uint16_t published; /* the value of used that the driver was last told */
+	uint16_t first_flags; /* packed: of the used descriptor at @published, written last */
+	unsigned batch;     /* packed: chains since batch_at that no used descriptor is written for */
+	uint16_t batch_at;
+	struct used_chain batch_last;
 	bool kicks_wanted;            /* as far as we know; only ever spares a store */
-	struct virtqueue_held *held;  /* owned; NULL unless IN_ORDER is offered */
+	struct virtqueue_held *held;  /* owned, size_max of them by order; NULL unless IN_ORDER is offered */
+	uint16_t next_pop, next_push; /* orders */
 };
 
 /* --- for models --- */

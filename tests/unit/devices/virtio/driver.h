@@ -21,6 +21,8 @@
 
 #define F_VERSION_1 (1ull << VIRTIO_F_VERSION_1)
 #define F_INDIRECT (1ull << VIRTIO_RING_F_INDIRECT_DESC)
+#define F_PACKED (1ull << VIRTIO_F_RING_PACKED)
+#define F_IN_ORDER (1ull << VIRTIO_F_IN_ORDER)
 #define F_EVENT_IDX (1ull << VIRTIO_RING_F_EVENT_IDX)
 
 enum {
@@ -107,6 +109,91 @@ static inline bool ring_take(struct ring *ring, uint32_t *id, uint32_t *len)
 	*id = le32toh(elem->id);
 	*len = le32toh(elem->len);
 	return true;
+}
+
+/* --- a packed ring, likewise; places are an index with the wrap counter in bit 15 (virtio 1.3, 2.8) --- */
+
+enum { P_AVAIL = 1 << 7, P_USED = 1 << 15, P_WRAP = 1 << 15 };
+
+struct packed {
+	uint64_t desc_gpa, driver_gpa, device_gpa;
+	struct vring_packed_desc *desc;
+	struct vring_packed_desc_event *driver, *device;
+	uint16_t size;
+	uint16_t avail;  /* where the next descriptor is made available */
+	uint16_t used;   /* where the next used one is looked for */
+	uint16_t kicked; /* avail when the driver last thought about a kick */
+	bool event_idx;
+};
+
+static inline void packed_init(struct packed *ring, struct guest_memory *mem, uint64_t gpa, uint16_t size,
+                               bool event_idx)
+{
+	*ring = (struct packed){ .size = size, .event_idx = event_idx };
+	ring->avail = ring->used = ring->kicked = P_WRAP;
+	ring->desc_gpa = gpa;
+	ring->driver_gpa = gpa + 16u * size;
+	ring->device_gpa = ring->driver_gpa + 4;
+	ring->desc = guest_at(mem, gpa, 16u * size + 8);
+	assert_non_null(ring->desc);
+	ring->driver = guest_at(mem, ring->driver_gpa, 4);
+	ring->device = guest_at(mem, ring->device_gpa, 4);
+	memset(ring->desc, 0, 16u * size + 8);
+}
+
+/* One slot further. By the book, not by the device's arithmetic. */
+static inline uint16_t packed_next(const struct packed *ring, uint16_t place)
+{
+	return (place & ~P_WRAP) + 1 == ring->size ? ~place & P_WRAP : (uint16_t)(place + 1);
+}
+
+static inline uint16_t packed_avail_flags(uint16_t place)
+{
+	return place & P_WRAP ? P_AVAIL : P_USED;
+}
+
+static inline void packed_set(struct vring_packed_desc *desc, uint64_t addr, uint32_t len, uint16_t id, uint16_t flags)
+{
+	*desc = (struct vring_packed_desc){ htole64(addr), htole32(len), htole16(id), htole16(flags) };
+}
+
+/* Make @count descriptors available as a chain: @descs as they shall be, but for AVAIL and USED. */
+static inline void packed_offer(struct packed *ring, const struct vring_packed_desc *descs, unsigned count)
+{
+	uint16_t first = ring->avail, flags = 0;
+	for (unsigned i = 0; i < count; i++, ring->avail = packed_next(ring, ring->avail)) {
+		struct vring_packed_desc *at = &ring->desc[ring->avail & ~P_WRAP];
+		at->addr = descs[i].addr;
+		at->len = descs[i].len;
+		at->id = descs[i].id;
+		uint16_t own = htole16(le16toh(descs[i].flags) | packed_avail_flags(ring->avail));
+		if (i)
+			__atomic_store_n(&at->flags, own, __ATOMIC_RELAXED);
+		else
+			flags = own;
+	}
+	__atomic_store_n(&ring->desc[first & ~P_WRAP].flags, flags, __ATOMIC_RELEASE);
+}
+
+static inline bool packed_kick_due(struct packed *ring)
+{
+	uint16_t from = ring->kicked, flags = le16toh(__atomic_load_n(&ring->device->flags, __ATOMIC_SEQ_CST));
+	ring->kicked = ring->avail;
+	if (flags != VRING_PACKED_EVENT_FLAG_DESC)
+		return from != ring->avail && flags != VRING_PACKED_EVENT_FLAG_DISABLE;
+	assert_true(ring->event_idx);
+	for (; from != ring->avail; from = packed_next(ring, from))
+		if (from == le16toh(ring->device->off_wrap))
+			return true;
+	return false;
+}
+
+/* The used descriptor at ring->used, if it is one; who knows how many slots it stands for goes on from there. */
+static inline const struct vring_packed_desc *packed_used(const struct packed *ring)
+{
+	const struct vring_packed_desc *at = &ring->desc[ring->used & ~P_WRAP];
+	uint16_t flags = le16toh(__atomic_load_n(&at->flags, __ATOMIC_ACQUIRE)) & (P_AVAIL | P_USED);
+	return flags == (ring->used & P_WRAP ? P_AVAIL | P_USED : 0) ? at : NULL;
 }
 
 /* --- a device behind its registers --- */
