@@ -15,6 +15,10 @@ static const char *const op_names[] = {
 	[BLOCK_FLUSH] = "flush",
 	[BLOCK_DISCARD] = "discard",
 	[BLOCK_WRITE_ZEROES] = "write of zeroes",
+	[BLOCK_ZONE_REPORT] = "zone report", [BLOCK_ZONE_APPEND] = "zone append",
+	[BLOCK_ZONE_OPEN] = "zone open", [BLOCK_ZONE_CLOSE] = "zone close",
+	[BLOCK_ZONE_FINISH] = "zone finish", [BLOCK_ZONE_RESET] = "zone reset",
+	[BLOCK_ZONE_RESET_ALL] = "reset of all zones",
 };
 
 void block_free(struct block *block)
@@ -56,13 +60,21 @@ int block_resize(struct block *block, uint64_t size, struct cvmm_error *err)
 
 /* --- requests --- */
 
+static bool is_for_zones(const struct block_request *request)
+{
+	return request->op >= BLOCK_ZONE_REPORT;
+}
+
 static int block_check(const struct block *block, const struct block_request *request)
 {
 	if (request->op == BLOCK_FLUSH)
 		return 0;
-	if (block->read_only && request->op != BLOCK_READ)
+	if (block->read_only && request->op != BLOCK_READ && request->op != BLOCK_ZONE_REPORT)
 		return -EROFS;
-	if ((request->off | request->len) % block->logical_block)
+	if (is_for_zones(request))
+		return block->zones ? 0 : -EOPNOTSUPP;
+	bool zone_write = block->zones && request->op == BLOCK_WRITE;
+	if ((request->off | request->len) % block->logical_block && !zone_write)
 		return -EINVAL;
 	return range_inside(request->off, request->len, block_size(block)) ? 0 : -EINVAL;
 }
@@ -72,7 +84,7 @@ void block_submit(struct block *block, struct block_request *request)
 	int ret = block_check(block, request);
 	request->block = block;
 	request->progress = 0;
-	if (ret < 0 || (!request->len && request->op != BLOCK_FLUSH))
+	if (ret < 0 || (!request->len && request->op != BLOCK_FLUSH && !is_for_zones(request)))
 		request->done(request, ret);
 	else
 		block->ops->submit(block, request);

@@ -14,7 +14,21 @@
 #include "src/base/error.h"
 #include "src/base/loop.h"
 
-enum block_op { BLOCK_READ, BLOCK_WRITE, BLOCK_FLUSH, BLOCK_DISCARD, BLOCK_WRITE_ZEROES };
+enum block_op {
+	BLOCK_READ,
+	BLOCK_WRITE,
+	BLOCK_FLUSH,
+	BLOCK_DISCARD,
+	BLOCK_WRITE_ZEROES,
+	/* Zoned disks alone (zone.h); off: the zone's start, len: 0. They fail with the ZONE_ errors. */
+	BLOCK_ZONE_REPORT,    /* off: anywhere; zones from that one on, by report() */
+	BLOCK_ZONE_APPEND,    /* len and segments as of a write; off is, when done, where it was written */
+	BLOCK_ZONE_OPEN,
+	BLOCK_ZONE_CLOSE,
+	BLOCK_ZONE_FINISH,
+	BLOCK_ZONE_RESET,
+	BLOCK_ZONE_RESET_ALL, /* off: 0 */
+};
 
 enum {
 	BLOCK_FUA = 1 << 0,       /* WRITE, DISCARD, WRITE_ZEROES: on stable storage when done */
@@ -23,6 +37,24 @@ enum {
 
 struct block;
 struct block_bounce;
+struct block_request;
+struct zone_geometry;
+struct zone_info;
+
+/* What a zoned back end, which passes requests on to another one, keeps of them meanwhile. */
+struct block_zone_request {
+	void (*done)(struct block_request *request, int result); /* of the device */
+	void (*then)(struct block_request *request, int result); /* what follows the step under way */
+	struct block *block;
+	enum block_op op;
+	unsigned flags;
+	uint64_t off, len;
+	uint32_t first, last;       /* zones that it has to itself, from the first one to */
+	uint32_t zone;              /* the one it waits for; then how far it has got */
+	int result;                 /* for then() */
+	struct block_request *next; /* in the queue of a zone, or of those that wait for the table */
+	struct loop_call call;
+};
 
 struct block_request {
 	void (*done)(struct block_request *request, int result); /* 0 or a negative errno; all was done or it failed */
@@ -32,6 +64,7 @@ struct block_request {
 	uint64_t off, len; /* bytes, multiples of the logical block; FLUSH: 0 */
 	struct iovec *iov; /* READ, WRITE: len bytes; not owned, changed on the way */
 	unsigned iov_count;
+	bool (*report)(struct block_request *request, const struct zone_info *zone); /* ZONE_REPORT: false: enough */
 	struct block_bounce *bounce; /* the submitter's, of this loop; NULL: segments always suit memory_align */
 	/* the back end's own */
 	struct block *block;
@@ -39,10 +72,12 @@ struct block_request {
 	uint64_t progress;
 	struct iovec own_iov;
 	struct block_request *next;
+	struct block_zone_request zone;
 };
 
 struct block_ops {
-	/* The range has been checked: inside the size, whole blocks, nothing written to what is read-only. */
+	/* The range has been checked: inside the size, whole blocks, nothing written to what is read-only. A zoned disk
+	 * has its own idea of the blocks that writes are made of, and of the range of what there is for zones alone. */
 	void (*submit)(struct block *block, struct block_request *request);
 	/* Make it @size bytes, or, if 0, find out how many there are; set block->size. NULL: it has the size it has. */
 	int (*resize)(struct block *block, uint64_t size, struct cvmm_error *err);
@@ -57,6 +92,7 @@ struct block {
 	uint64_t discard_granularity;        /* bytes; 0: no discard */
 	uint32_t memory_align;               /* of segments, bytes; 1: any. Others go through a bounce buffer */
 	bool read_only, writeback;           /* writeback: a write is stable only after a flush */
+	const struct zone_geometry *zones;   /* zone.h; NULL: not zoned */
 	char name[64];                       /* for logs: the file's name, cut in front */
 };
 

@@ -294,6 +294,9 @@ static void file_submit(struct block *block, struct block_request *request)
 		else
 			file_zero_range(request);
 		break;
+	default: /* for zones: does not come here */
+		block_done(request, -EOPNOTSUPP);
+		break;
 	}
 }
 

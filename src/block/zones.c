@@ -325,7 +325,7 @@ static int check_write(const struct zones *zones, uint64_t off, uint64_t len)
 	}
 	if (zones->zone[first].type == ZONE_WRITE_REQUIRED)
 		return check_required(zones, first, off - zones_start(zones, first), len);
-	return 0;
+	return (off | len) % zones->geometry.block_size ? ZONE_UNALIGNED : 0;
 }
 
 /* There are no limits where several zones are written at once, or where a full one is: only required ones have those. */
@@ -419,13 +419,10 @@ int zones_manage(struct zones *zones, enum zone_op op, uint64_t off)
 	return ret;
 }
 
-bool zones_reset_one_of_all(struct zones *zones, uint32_t index)
+bool zones_has_to_reset(const struct zones *zones, uint32_t index)
 {
 	unsigned state = zones->zone[index].state;
-	bool included = state_counter(zones, state) || state == ZONE_FULL;
-	if (included)
-		zones_manage(zones, ZONE_OP_RESET, zones_start(zones, index));
-	return included;
+	return (state >= ZONE_IMPLICIT_OPEN && state <= ZONE_CLOSED) || state == ZONE_FULL;
 }
 
 /* What a zone is that nobody has open. */

@@ -72,8 +72,8 @@ enum zone_op { ZONE_OP_WRITE, ZONE_OP_OPEN, ZONE_OP_CLOSE, ZONE_OP_FINISH, ZONE_
 
 /* Open, close, finish or reset the zone that begins at @off. */
 int zones_manage(struct zones *zones, enum zone_op op, uint64_t off);
-/* Reset the one zone if a reset of all includes it, else nothing happens. Returns whether it was. */
-bool zones_reset_one_of_all(struct zones *zones, uint32_t index);
+/* Does a reset change the zone? It does where it is neither empty already nor forbidden; a reset of all takes these. */
+bool zones_has_to_reset(const struct zones *zones, uint32_t index);
 
 /* A state by force: READ_ONLY or OFFLINE, and NOT_WP: back to what it would be without. -EINVAL: none of these, or a
  * conventional zone, which has no such states here. */

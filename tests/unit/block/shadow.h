@@ -128,6 +128,8 @@ static inline void shadow_step_of(struct shadow *shadow, unsigned ops)
 		memset(at, 0, len);
 		assert_int_equal(shadow_run(shadow, &request), 0);
 		break;
+	default:
+		fail_msg("zones are not tried here");
 	}
 }
 

@@ -91,7 +91,8 @@ static int happen(struct zones *zones, uint32_t index, enum event event)
 		return append(zones, &off, BLOCK);
 	case RESET_ALL:
 		for (uint32_t i = 0; i < zones->count; i++)
-			zones_reset_one_of_all(zones, i);
+			if (zones_has_to_reset(zones, i))
+				assert_int_equal(zones_manage(zones, ZONE_OP_RESET, start(i)), 0);
 		return 0;
 	case READ:
 		return zones_read(zones, off, BLOCK, &data);
@@ -428,7 +429,7 @@ static void test_force(void **test)
 		bring(&zones, 4, cases[i].from);
 		assert_int_equal(zones_force(&zones, 4, ZONE_OFFLINE), 0);
 		assert_int_equal(zones.implicit + zones.explicit + zones.closed, 0);
-		assert_false(zones_reset_one_of_all(&zones, 4));
+		assert_false(zones_has_to_reset(&zones, 4));
 		assert_int_equal(zones_force(&zones, 4, ZONE_NOT_WP), 0);
 		assert_int_equal(state(&zones, 4), cases[i].back);
 		zones_fini(&zones);
