@@ -333,7 +333,7 @@ static void virtio_need_reset(struct virtio_device *vdev, const struct virtqueue
 	if (__atomic_fetch_or(&vdev->s.status, S_NEEDS_RESET, __ATOMIC_SEQ_CST) & S_NEEDS_RESET)
 		return;
 	for (unsigned i = 0; i < vdev->queue_count; i++)
-		if (vdev->services[i].loop == vdev->services[vq->index].loop)
+		if (vdev->services[i].loop == vdev->services[vq->index].loop && vdev->services[i].serving)
 			virtqueue_stop(&vdev->queues[i]);
 	virtio_config_changed(vdev);
 }
@@ -534,10 +534,10 @@ static void virtio_take_queue(struct virtio_device *vdev, const struct virtio_st
 	virtio_load_queue(vdev, s, i, state, &vq);
 	vq.held = vdev->queues[i].held;
 	bool running = vq.running;
-	if (service->loop)
-		vq.running = false; /* until it is so there */
+	vq.running = running && !service->loop; /* else when it is started there */
 	vdev->queues[i] = vq;
-	service->started = service->serving = running && !service->loop;
+	if (!service->loop)
+		service->started = service->serving = running;
 }
 
 /* All is checked before anything is taken. */
