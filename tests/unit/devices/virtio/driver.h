@@ -72,7 +72,7 @@ static inline __virtio16 *ring_used_event(const struct ring *ring)
 
 static inline uint16_t ring_avail_event(const struct ring *ring)
 {
-	return load_le16(&ring->used->ring[ring->size]);
+	return le16toh(__atomic_load_n((const __virtio16 *)&ring->used->ring[ring->size], __ATOMIC_RELAXED));
 }
 
 static inline void desc_set(struct vring_desc *desc, uint64_t addr, uint32_t len, uint16_t flags, uint16_t next)
@@ -91,9 +91,10 @@ static inline void ring_offer(struct ring *ring, uint16_t head)
 static inline bool ring_kick_due(struct ring *ring)
 {
 	uint16_t from = ring->kicked;
+	__atomic_thread_fence(__ATOMIC_SEQ_CST); /* what was offered before what the device wants */
 	ring->kicked = ring->idx;
 	if (!ring->event_idx)
-		return from != ring->idx && !(le16toh(ring->used->flags) & VRING_USED_F_NO_NOTIFY);
+		return from != ring->idx && !(le16toh(__atomic_load_n(&ring->used->flags, __ATOMIC_SEQ_CST)) & VRING_USED_F_NO_NOTIFY);
 	for (; from != ring->idx; from++)
 		if (from == ring_avail_event(ring))
 			return true;
@@ -103,7 +104,7 @@ static inline bool ring_kick_due(struct ring *ring)
 static inline bool ring_take(struct ring *ring, uint32_t *id, uint32_t *len)
 {
 	*id = *len = 0;
-	if (ring->last_used == le16toh(ring->used->idx))
+	if (ring->last_used == le16toh(__atomic_load_n(&ring->used->idx, __ATOMIC_ACQUIRE)))
 		return false;
 	const struct vring_used_elem *elem = &ring->used->ring[ring->last_used++ % ring->size];
 	*id = le32toh(elem->id);
@@ -177,13 +178,14 @@ static inline void packed_offer(struct packed *ring, const struct vring_packed_d
 
 static inline bool packed_kick_due(struct packed *ring)
 {
-	uint16_t from = ring->kicked, flags = le16toh(__atomic_load_n(&ring->device->flags, __ATOMIC_SEQ_CST));
+	__atomic_thread_fence(__ATOMIC_SEQ_CST); /* what was offered before what the device wants */
+	uint16_t from = ring->kicked, flags = le16toh(__atomic_load_n(&ring->device->flags, __ATOMIC_ACQUIRE));
 	ring->kicked = ring->avail;
 	if (flags != VRING_PACKED_EVENT_FLAG_DESC)
 		return from != ring->avail && flags != VRING_PACKED_EVENT_FLAG_DISABLE;
 	assert_true(ring->event_idx);
 	for (; from != ring->avail; from = packed_next(ring, from))
-		if (from == le16toh(ring->device->off_wrap))
+		if (from == le16toh(__atomic_load_n(&ring->device->off_wrap, __ATOMIC_RELAXED)))
 			return true;
 	return false;
 }
