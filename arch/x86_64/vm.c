@@ -14,8 +14,9 @@
 
 const char arch_name[] = "x86_64";
 const enum kernel_arch arch_kernel = KERNEL_X86_64;
-/* The kernel's log on COM1, the only UART; a panic restarts at once, so that it ends the VM. */
-const char arch_default_cmdline[] = "console=ttyS0 8250.nr_uarts=1 panic=-1";
+/* The kernel's log on COM1, the only UART; no search for chipset quirks all over PCI, up to 220 exits; a panic restarts
+ * at once, so that it ends the VM. */
+const char arch_default_cmdline[] = "console=ttyS0 8250.nr_uarts=1 pci=noearly panic=-1";
 
 int arch_check_config(const struct config *config, struct cvmm_error *err)
 {
@@ -100,6 +101,11 @@ static struct device *make_reset_port(struct vm *vm, struct irq_line irq)
 	return reset_port_new(vm->machine);
 }
 
+static struct device *make_pci_conf1(struct vm *vm, struct irq_line irq)
+{
+	return pci_conf1_new();
+}
+
 static bool with_i8042(const struct config *config)
 {
 	return config->i8042;
@@ -125,6 +131,7 @@ static const struct machine_device {
 	{ make_acpi_regs, NULL, false, ACPI_REGS_PORT, ACPI_REGS_WINDOW, GED_GSI, ACPI_EVENTS },
 	{ make_i8042, with_i8042, false, I8042_PORT, I8042_WINDOW, KEYBOARD_GSI, ACPI_KEYBOARD },
 	{ make_reset_port, without_i8042, false, RESET_PORT, 1, NO_GSI, ACPI_NONE },
+	{ make_pci_conf1, NULL, false, PCI_CONF1_PORT, PCI_CONF1_WINDOW, NO_GSI, ACPI_NONE },
 };
 
 static unsigned acpi_count_kind(const struct arch_vm *arch, enum acpi_kind kind)

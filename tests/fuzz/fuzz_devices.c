@@ -166,7 +166,7 @@ static void step_save_load(struct bench *bench)
 
 /* ---- devices ---------------------------------------------------------------------------------------------------- */
 
-enum { UART16550, PL011, PL031, I8042, ACPI_REGS, RESET_PORT, DEVICES };
+enum { UART16550, PL011, PL031, I8042, ACPI_REGS, RESET_PORT, PCI_CONF1, DEVICES };
 
 static void step_host(struct bench *bench, unsigned device)
 {
@@ -262,6 +262,10 @@ static void bench_make(struct bench *bench, unsigned device)
 	case RESET_PORT:
 		bench->window = 1;
 		bench->dev = reset_port_new(machine);
+		break;
+	case PCI_CONF1:
+		bench->window = PCI_CONF1_WINDOW;
+		bench->dev = pci_conf1_new();
 		break;
 	}
 }
