@@ -38,9 +38,9 @@ void virtio_fini(struct virtio_device *vdev)
 
 /* --- interrupts --- */
 
-static void virtio_update_irq(const struct virtio_device *vdev)
+static void virtio_update_irq(struct virtio_device *vdev)
 {
-	irq_set(&vdev->irq, vdev->s.interrupt_status != 0);
+	irq_level_set(&vdev->irq, vdev->s.interrupt_status != 0);
 }
 
 static void virtio_interrupt(struct virtio_device *vdev, uint32_t cause)
@@ -293,7 +293,7 @@ static int virtio_load(struct device *dev, const void *state)
 		vdev->queues[i] = vq;
 	}
 	vdev->s = s;
-	virtio_update_irq(vdev);
+	irq_level_sync(&vdev->irq, s.interrupt_status != 0);
 	return 0;
 }
 
@@ -311,7 +311,7 @@ int virtio_init(struct virtio_device *vdev, const struct virtio_ops *ops, unsign
 			.load = virtio_load,
 		},
 		.ops = ops,
-		.irq = irq,
+		.irq.line = irq,
 		.mem = mem,
 		.features = ops->features | core_features,
 		.queues = calloc(queue_count, sizeof(struct virtqueue)),

@@ -72,7 +72,7 @@ struct virtio_device {
 	struct device dev;
 	struct device_ops device_ops; /* what dev.ops points to: the transport's functions, this device's sizes */
 	const struct virtio_ops *ops;
-	struct irq_line irq;
+	struct irq_level irq;
 	struct guest_memory *mem; /* not owned */
 	uint64_t features;        /* offered */
 	struct virtqueue *queues; /* owned array */

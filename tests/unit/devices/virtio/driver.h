@@ -118,13 +118,14 @@ struct driver {
 	struct device *dev;
 	struct ring queues[DRIVER_QUEUES];
 	bool irq;
-	unsigned irq_rises;
+	unsigned irq_rises, irq_calls; /* each call would be a system call */
 };
 
 static inline void driver_irq_set(void *opaque, unsigned irq, bool level)
 {
 	struct driver *drv = opaque;
 	assert_int_equal(irq, 7);
+	drv->irq_calls++;
 	drv->irq_rises += level && !drv->irq;
 	drv->irq = level;
 }

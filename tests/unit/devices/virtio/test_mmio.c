@@ -397,6 +397,24 @@ static void test_acknowledging_clears_what_is_named(void **state)
 	assert_int_equal(driver_ack(&drv), VIRTIO_MMIO_INT_CONFIG);
 }
 
+/* Every change of the line is a system call: none is made where there is no change. */
+static void test_line_changes_are_few(void **state)
+{
+	go_live(0);
+	assert_int_equal(drv.irq_calls, 0); /* resets included */
+	for (unsigned i = 0; i < 8; i++) {
+		offer(0);
+		driver_kick(&drv, 0);
+	}
+	virtio_config_changed(&echo->vdev);
+	assert_int_equal(drv.irq_calls, 1);
+	reg_write(&drv, VIRTIO_MMIO_INTERRUPT_ACK, VIRTIO_MMIO_INT_CONFIG);
+	assert_int_equal(drv.irq_calls, 1);
+	driver_ack(&drv);
+	reg_write(&drv, VIRTIO_MMIO_INTERRUPT_ACK, UINT32_MAX);
+	assert_int_equal(drv.irq_calls, 2);
+}
+
 static void test_nothing_is_touched_before_driver_ok(void **state)
 {
 	assert_true(driver_negotiate(&drv, F_VERSION_1));
@@ -573,7 +591,9 @@ static void test_nonsense_is_not_loaded(void **state)
 	REFUSED(bad.queues[1].ready = 7);
 	REFUSED(bad.queues[1].last_avail = 9);
 	REFUSED(bad.answered = 1001);
+	drv.irq = false; /* another interrupt controller: a load brings it into agreement */
 	assert_int_equal(drv.dev->ops->load(drv.dev, &good), 0);
+	assert_true(drv.irq);
 	assert_answered(0);
 	offer(0);
 	driver_kick(&drv, 0);
@@ -595,6 +615,7 @@ int main(void)
 		TEST(test_configuration_and_its_generation),
 		TEST(test_buffers_and_interrupts),
 		TEST(test_acknowledging_clears_what_is_named),
+		TEST(test_line_changes_are_few),
 		TEST(test_nothing_is_touched_before_driver_ok),
 		TEST(test_spurious_kicks),
 		TEST(test_broken_ring_needs_reset),
