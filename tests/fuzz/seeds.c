@@ -152,13 +152,36 @@ static void seed_kernel(void)
 	seed_nested();
 }
 
+/* @image, which is taken over, behind a machine's memory and the length of an initrd. */
+static void seed_machine(const char *name, struct bytes image)
+{
+	static const uint32_t mib[] = { 1, 80, 3072, 5120 };
+	for (size_t i = 0; i < ARRAY_SIZE(mib); i++) {
+		char path[64];
+		struct bytes seed = zeros(12);
+		store_le32(seed.data, mib[i] - 1);
+		store_le64(seed.data + 4, mib[i] % 3 * 5 * MIB + 1);
+		bytes_append(&seed, image.data, image.len);
+		snprintf(path, sizeof(path), "%s-%u", name, mib[i]);
+		write_seed(path, seed);
+	}
+	bytes_free(&image);
+}
+
+static void seed_place(void)
+{
+	seed_machine("bzimage", make_bzimage());
+	seed_machine("elf", make_elf());
+	seed_machine("arm64_image", make_arm64_image());
+}
+
 static const struct {
 	const char *fuzzer;
 	void (*write)(void);
 } seeds[] = {
 	{ "fuzz_bzimage", seed_bzimage }, { "fuzz_elf", seed_elf },       { "fuzz_arm64_image", seed_arm64_image },
 	{ "fuzz_zboot", seed_zboot },     { "fuzz_unpack", seed_unpack }, { "fuzz_identify", seed_identify },
-	{ "fuzz_kernel", seed_kernel },
+	{ "fuzz_kernel", seed_kernel },   { "fuzz_place", seed_place },
 };
 
 int main(int argc, char **argv)
