@@ -72,7 +72,7 @@ static int make_vcpu(int kvm, int vm)
 	int vcpu = ioctl(vm, KVM_CREATE_VCPU, 0);
 	ioctl(kvm, KVM_GET_SUPPORTED_CPUID, &cpuid);
 	ioctl(vcpu, KVM_SET_CPUID2, &cpuid);
-	mmap(NULL, (size_t)ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0), PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
+	(void)mmap(NULL, (size_t)ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0), PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
 	set_registers(vcpu);
 	return vcpu;
 }
