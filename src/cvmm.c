@@ -289,17 +289,10 @@ static int handle_build(struct cvmm_vm *handle, const struct boot_files *files, 
 	vm->console = console_chardev(handle->console);
 	vm->log = &handle->log;
 	vm->all_left = &handle->all_left;
-	struct boot_load load;
-	int ret = vm_create(vm, err);
+	int ret = vm_build(vm, err);
 	if (ret == 0)
-		ret = boot_load_start(&load, vm, files, err);
-	if (ret < 0)
-		return ret;
-	ret = vm_build(vm, err);
-	int loaded = boot_load_wait(&load, ret < 0 ? NULL : err);
-	if (ret == 0)
-		ret = loaded;
-	return ret < 0 ? ret : boot_enter(&load, err);
+		ret = boot_load(vm, files, err);
+	return ret;
 }
 
 /* From the files again: what they hold now is what boots. vm is empty before and, on failure, after. */

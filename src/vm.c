@@ -109,7 +109,7 @@ static int make_vcpus(struct vm *vm, struct cvmm_error *err)
 	return arch_vcpus_init(vm, err);
 }
 
-int vm_create(struct vm *vm, struct cvmm_error *err)
+int vm_build(struct vm *vm, struct cvmm_error *err)
 {
 	int ret = check_caps(vm->kvm_fd, kvm_caps, err);
 	if (ret == 0)
@@ -118,12 +118,10 @@ int vm_create(struct vm *vm, struct cvmm_error *err)
 		ret = create_vm_fd(vm, err);
 	if (ret == 0)
 		ret = arch_vm_init(vm, err);
-	return ret;
-}
-
-int vm_build(struct vm *vm, struct cvmm_error *err)
-{
-	int ret = give_memory(vm, err);
+	if (ret == 0)
+		ret = give_memory(vm, err);
+	if (ret == 0)
+		ret = arch_irqchip_init(vm, err);
 	if (ret == 0)
 		ret = make_vcpus(vm, err);
 	if (ret == 0)
@@ -278,6 +276,8 @@ int vm_run_micro_guest(int kvm_fd, uint64_t iterations, uint64_t *elapsed_ns, st
 		ret = arch_vm_init(&vm, err);
 	if (ret == 0)
 		ret = give_memory(&vm, err);
+	if (ret == 0)
+		ret = arch_irqchip_init(&vm, err);
 	if (ret == 0)
 		ret = make_vcpus(&vm, err);
 	if (ret == 0)

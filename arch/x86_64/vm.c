@@ -46,15 +46,20 @@ static int vm_add_memory(struct vm *vm, struct cvmm_error *err)
 	return ret || !high ? ret : guest_memory_add(&vm->mem, HIGH_RAM_START, high, err);
 }
 
-static int vm_make_irqchip(struct vm *vm, struct cvmm_error *err)
+static int vm_place_kvm_pages(struct vm *vm, struct cvmm_error *err)
 {
 	const uint64_t identity_map = IDENTITY_MAP_GPA;
 	int ret = kvm_ioctl_ptr(vm->fd, KVM_SET_IDENTITY_MAP_ADDR, &identity_map);
 	if (!ret)
 		ret = kvm_ioctl(vm->fd, KVM_SET_TSS_ADDR, TSS_GPA);
-	if (ret < 0)
-		return err_set(err, ret, "KVM: identity map and TSS: %s", strerror(-ret));
-	ret = kvm_ioctl(vm->fd, KVM_CREATE_IRQCHIP, 0);
+	return ret < 0 ? err_set(err, ret, "KVM: identity map and TSS: %s", strerror(-ret)) : 0;
+}
+
+/* After the memory: from Linux 6.17 on this leaves a leisurely RCU grace period behind, for which the next memory slot
+ * would have to wait, some milliseconds. */
+int arch_irqchip_init(struct vm *vm, struct cvmm_error *err)
+{
+	int ret = kvm_ioctl(vm->fd, KVM_CREATE_IRQCHIP, 0);
 	return ret < 0 ? err_set(err, ret, "KVM_CREATE_IRQCHIP: %s", strerror(-ret)) : 0;
 }
 
@@ -69,7 +74,7 @@ int arch_vm_init(struct vm *vm, struct cvmm_error *err)
 	if (ret < 0)
 		return err_set(err, ret, "KVM_GET_SUPPORTED_CPUID: %s", strerror(-ret));
 	ret = vm_add_memory(vm, err);
-	return ret ? ret : vm_make_irqchip(vm, err);
+	return ret ? ret : vm_place_kvm_pages(vm, err);
 }
 
 void arch_vm_fini(struct vm *vm)
