@@ -65,7 +65,8 @@ static void check_zero_page(const struct kernel_image *kernel, const struct mach
 	FUZZ_CHECK(load_le64(page + 0x70) == ACPI_GPA);
 }
 
-static void place_x86_initrd(const struct kernel_image *kernel, const struct machine *machine, const struct place *place)
+static void place_x86_initrd(const struct kernel_image *kernel, const struct machine *machine,
+                             const struct place *place)
 {
 	struct cvmm_error err = { 0 };
 	uint64_t gpa, max = linux_initrd_addr_max(kernel->setup_header, kernel->setup_header_len);

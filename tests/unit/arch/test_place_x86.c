@@ -106,7 +106,7 @@ static void test_exact_fits(void **state)
 	struct cvmm_error err = { 0 };
 	struct place place;
 	uint64_t gpa;
-	assert_int_equal(place_kernel(&low, 2 * MIB, &place, NULL), 0); /* from 1 MiB on */
+	assert_int_equal(place_kernel(&low, 2 * MIB, &place, NULL), 0);  /* from 1 MiB on */
 	assert_int_equal(place_kernel(&high, 4 * GIB, &place, NULL), 0); /* up to 3 GiB */
 	assert_int_equal(place.end, 3 * GIB);
 	high.segments[0].mem_len++;
