@@ -67,8 +67,9 @@ void arch_press_power_button(struct vm *vm);
 enum arch_exit { ARCH_EXIT_HANDLED, ARCH_EXIT_UNKNOWN };
 enum arch_exit arch_vcpu_exit(struct vcpu *vcpu);
 
-/* Registers of a stopped vCPU, many lines, into @buf; for crash reports. Returns the length, less than @size. */
-size_t arch_vcpu_describe(struct vcpu *vcpu, char *buf, size_t size);
+/* Add the registers of a stopped vCPU, many lines; for crash reports. */
+struct text;
+void arch_vcpu_describe(struct vcpu *vcpu, struct text *text);
 
 /*
  * The micro guest of `cvmm doctor`: code that loops @iterations times in kernel mode and then makes an exit by a write

@@ -87,15 +87,11 @@ struct words {
 	char text[192];
 };
 
-/* Foreign text in quotes, cut short, on one line whatever is in it. */
+/* Foreign text in quotes, cut short. */
 static const char *quoted(struct words *words, const char *text)
 {
 	size_t len = strnlen(text, SHOWN_MAX);
-	char *to = words->text;
-	*to++ = '"';
-	for (size_t i = 0; i < len; i++)
-		*to++ = (unsigned char)text[i] < ' ' || text[i] == 0x7f ? '?' : text[i];
-	stpcpy(to, text[len] ? "...\"" : "\"");
+	snprintf(words->text, sizeof(words->text), "\"%.*s%s\"", (int)len, text, text[len] ? "..." : "");
 	return words->text;
 }
 
@@ -494,16 +490,18 @@ static void json_release(json_t **json)
 static const char *describe_json(struct words *words, const json_t *value)
 {
 	struct words inner;
+	char number[32] = ""; /* 4.0 is to be told from 4 */
 	switch (json_typeof(value)) {
 	case JSON_STRING:
-		snprintf(words->text, sizeof(words->text), "the string %s", quoted(&inner, json_string_value(value)));
+		stpcpy(stpcpy(words->text, "the string "), quoted(&inner, json_string_value(value)));
 		return words->text;
 	case JSON_INTEGER:
 		snprintf(words->text, sizeof(words->text), "the number %" JSON_INTEGER_FORMAT,
 		         json_integer_value(value));
 		return words->text;
 	case JSON_REAL:
-		snprintf(words->text, sizeof(words->text), "the number %g", json_real_value(value));
+		json_dumpb(value, number, sizeof(number) - 1, JSON_ENCODE_ANY | JSON_REAL_PRECISION(6));
+		snprintf(words->text, sizeof(words->text), "the number %s", number);
 		return words->text;
 	case JSON_OBJECT:
 		return "an object";
@@ -606,12 +604,8 @@ static int parse_object(const char *text, size_t len, json_t **object, struct cv
 	if (len == 0)
 		return err_set(err, -EINVAL, "empty: expected a JSON object of options");
 	*object = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &where);
-	if (!*object) {
-		for (char *at = where.text; *at; at++) /* it may cite the file */
-			if ((unsigned char)*at < ' ' || *at == 0x7f)
-				*at = '?';
+	if (!*object)
 		return err_set(err, -EINVAL, "line %d, column %d: %s", where.line, where.column, where.text);
-	}
 	if (!json_is_object(*object))
 		return err_set(err, -EINVAL, "expected an object of options, found %s", describe_json(&shown, *object));
 	return 0;

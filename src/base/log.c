@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "src/base/log.h"
 
-#include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <time.h>
+
+#include "src/base/text.h"
 
 enum { LOG_LINE_MAX = 512, GUEST_LINES_PER_SECOND = 10 };
 
@@ -19,10 +20,7 @@ struct log *log_use(struct log *log)
 
 static void log_speak(struct log *log, enum cvmm_log_level level, char *line)
 {
-	/* what came from a guest or a file must not steer a terminal */
-	for (unsigned char *c = (unsigned char *)line; *c; c++)
-		if (iscntrl(*c))
-			*c = '?';
+	text_one_line(line);
 	log->fn(log->opaque, level, line);
 }
 
