@@ -14,16 +14,11 @@ import termios
 import time
 from pathlib import Path
 
-from cases import ISA, Bench, Skipped, check, run_cases
+from cases import ISA, Bench, Skipped, check, need_kvm, run_cases
 
 PATIENCE = 60
 
-try:
-    os.close(os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC))
-except OSError as why:
-    print(f"1..0 # SKIP /dev/kvm: {why.strerror}")
-    sys.exit(0)
-
+need_kvm()
 bench = Bench(sys.argv[1])
 guests = Path(sys.argv[2]).resolve()
 
