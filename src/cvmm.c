@@ -425,6 +425,7 @@ static int handle_create_parts(struct cvmm_vm *handle, const struct boot_files *
 /* Back to described: accepts any stage. */
 static void handle_undo_create(struct cvmm_vm *handle)
 {
+	handle->log.name = NULL;
 	vm_fini(&handle->vm);
 	console_free(handle->console);
 	loop_free(handle->loop);
@@ -447,6 +448,7 @@ int cvmm_vm_create(struct cvmm_vm *handle, struct cvmm_error *err)
 		ret = cvmm_vm_check(handle, err);
 	if (ret < 0)
 		return ret;
+	handle->log.name = handle->config.name; /* which stays, from here on */
 	struct log *before = log_use(&handle->log);
 	struct boot_files files;
 	handle->all_left.fn = handle_all_left;

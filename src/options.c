@@ -28,7 +28,7 @@ static const struct cvmm_option options[] = {
 	{ "on-reset", CVMM_OPTION_CHOICE, "WHAT", "stop|restart", "stop", FIELD(on_reset),
 	  .help = "What to do when the guest resets itself" },
 	{ "name", CVMM_OPTION_STRING, "NAME", .min = 1, .max = NAME_MAX_LEN, FIELD(name),
-	  .help = "Name of the virtual machine, for logs and tools" },
+	  .help = "Name of the virtual machine, in front of its log lines" },
 	{ "entry", CVMM_OPTION_CHOICE, "HOW", "auto|linux64|pvh", "auto", FIELD(entry),
 	  .help = "On x86_64, how an ELF kernel is entered" },
 	{ "i8042", CVMM_OPTION_BOOL, "on|off", .preset = "off", FIELD(i8042),

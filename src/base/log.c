@@ -18,8 +18,15 @@ struct log *log_use(struct log *log)
 	return before;
 }
 
-static void log_speak(struct log *log, enum cvmm_log_level level, char *line)
+static void __attribute__((format(printf, 3, 0)))
+log_speak(struct log *log, enum cvmm_log_level level, const char *fmt, va_list args)
 {
+	char line[LOG_LINE_MAX];
+	struct text text;
+	text_init(&text, line, sizeof(line));
+	if (log->name)
+		text_add(&text, "%s: ", log->name);
+	vsnprintf(line + text.len, sizeof(line) - text.len, fmt, args);
 	text_one_line(line);
 	log->fn(log->opaque, level, line);
 }
@@ -34,12 +41,10 @@ void log_line(enum cvmm_log_level level, const char *fmt, ...)
 	struct log *log = thread_log;
 	if (!log_wants(log, level))
 		return;
-	char line[LOG_LINE_MAX];
 	va_list args;
 	va_start(args, fmt);
-	vsnprintf(line, sizeof(line), fmt, args);
+	log_speak(log, level, fmt, args);
 	va_end(args);
-	log_speak(log, level, line);
 }
 
 /* May a guest's line be spoken this second? Says how many were dropped in seconds before. */
@@ -66,10 +71,8 @@ void log_guest(const char *fmt, ...)
 		return;
 	if (dropped)
 		log_line(CVMM_LOG_DEBUG, "guest: %u lines like the next were not shown", dropped);
-	char line[LOG_LINE_MAX];
 	va_list args;
 	va_start(args, fmt);
-	vsnprintf(line, sizeof(line), fmt, args);
+	log_speak(log, CVMM_LOG_DEBUG, fmt, args);
 	va_end(args);
-	log_speak(log, CVMM_LOG_DEBUG, line);
 }

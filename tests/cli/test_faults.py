@@ -50,6 +50,8 @@ def is_well_told(run):
         return len(lines) == 1 and re.fullmatch("cvmm: .+", lines[0])
     if run.returncode == 4:  # the guest cannot run on
         return run.failed == "ioctl" and re.fullmatch(r"cvmm: guest crashed: vCPU \d: KVM_RUN: .+", lines[0])
+    if lines and run.failed == "ioctl":  # the guest missed an interrupt
+        return re.fullmatch(r"cvmm: error: irq \d+: KVM_IRQ_LINE: .+", "".join(lines))
     return run.returncode in (0, 5) and not lines
 
 

@@ -74,6 +74,9 @@ static void test_log(void **state)
 	log_debug("too quiet");
 	log_guest("too quiet");
 	assert_string_equal(spoken, "a?b 1");
+	log.name = "web\t1";
+	log_info("up");
+	assert_string_equal(spoken, "a?b 1web?1: up");
 	log.level = CVMM_LOG_DEBUG;
 	lines = 0;
 	for (int i = 0; i < 100000; i++)
