@@ -35,6 +35,12 @@ asan tsan valgrind fuzz: ## one step of the tests
 	@scripts/setup --check build test
 	@tests/run-all $@
 
+bench: ## cost of starting and exits to user space, beside other VMMs
+	@scripts/setup build run
+	@scripts/build native static-$(MACHINE)
+	@bench/start
+	@bench/exits
+
 cross: ## build for both architectures, dynamic: build-ISA
 	@scripts/build x86_64 aarch64
 

@@ -24,9 +24,12 @@ int arch_check_config(const struct config *config, struct cvmm_error *err);
 /* The argument of KVM_CREATE_VM that fits @config: 0, or on aarch64 the IPA size. Negative errno: cannot be. */
 int64_t arch_vm_type(int kvm_fd, const struct config *config, struct cvmm_error *err);
 
-/* vm->fd exists: lay out guest memory into vm->mem (not yet given to KVM), make what must precede memory and vCPUs
- * (TSS address, irqchip on x86_64). */
+/* vm->fd exists: lay out guest memory into vm->mem (not yet given to KVM), make what must precede it (TSS address on
+ * x86_64). */
 int arch_vm_init(struct vm *vm, struct cvmm_error *err);
+
+/* KVM has the memory: interrupt controllers that must precede vCPUs (x86_64's). */
+int arch_irqchip_init(struct vm *vm, struct cvmm_error *err);
 
 /* vm->vcpus[i].fd and .run exist, for all: CPUID, features, KVM_ARM_VCPU_INIT; then what needs all vCPUs (GIC). */
 int arch_vcpus_init(struct vm *vm, struct cvmm_error *err);
@@ -42,8 +45,8 @@ struct boot {
 	uint64_t initrd_gpa, initrd_len; /* gpa by arch_place_initrd(); len 0: none */
 };
 
-/* Where the kernel goes, and an initrd of boot->initrd_len bytes beside it. Only guest memory has to be laid out: src/boot.c
- * reads both into it while the rest is made. -ENOMEM: does not fit, and @err says how much memory would do. */
+/* Where the kernel goes, and an initrd of boot->initrd_len bytes beside it; src/boot.c reads both into guest memory.
+ * -ENOMEM: does not fit, and @err says how much memory would do. */
 int arch_place_kernel(const struct vm *vm, struct boot *boot, struct cvmm_error *err);
 int arch_place_initrd(const struct vm *vm, struct boot *boot, struct cvmm_error *err);
 
@@ -64,8 +67,9 @@ void arch_press_power_button(struct vm *vm);
 enum arch_exit { ARCH_EXIT_HANDLED, ARCH_EXIT_UNKNOWN };
 enum arch_exit arch_vcpu_exit(struct vcpu *vcpu);
 
-/* Registers of a stopped vCPU, many lines, into @buf; for crash reports. Returns the length, less than @size. */
-size_t arch_vcpu_describe(struct vcpu *vcpu, char *buf, size_t size);
+/* Add the registers of a stopped vCPU, many lines; for crash reports. */
+struct text;
+void arch_vcpu_describe(struct vcpu *vcpu, struct text *text);
 
 /*
  * The micro guest of `cvmm doctor`: code that loops @iterations times in kernel mode and then makes an exit by a write

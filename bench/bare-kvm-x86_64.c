@@ -72,7 +72,7 @@ static int make_vcpu(int kvm, int vm)
 	int vcpu = ioctl(vm, KVM_CREATE_VCPU, 0);
 	ioctl(kvm, KVM_GET_SUPPORTED_CPUID, &cpuid);
 	ioctl(vcpu, KVM_SET_CPUID2, &cpuid);
-	mmap(NULL, (size_t)ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0), PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
+	(void)mmap(NULL, (size_t)ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0), PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
 	set_registers(vcpu);
 	return vcpu;
 }
@@ -88,8 +88,8 @@ int main(int argc, char **argv)
 	uint8_t *memory = mmap(NULL, ram, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	struct kvm_userspace_memory_region slot = { .memory_size = ram, .userspace_addr = (uintptr_t)memory };
 	ioctl(vm, KVM_SET_TSS_ADDR, 0xfffbd000);
-	ioctl(vm, KVM_CREATE_IRQCHIP, 0);
 	ioctl(vm, KVM_SET_USER_MEMORY_REGION, &slot);
+	ioctl(vm, KVM_CREATE_IRQCHIP, 0); /* the other way round the slot waits for a grace period */
 	size_t setup_len = fill_zero_page(memory + ZERO_PAGE, kernel, ram, initrd_at, initrd_len);
 	strcpy((char *)memory + CMDLINE, "console=ttyS0");
 	if (pread(kernel, memory + KERNEL, size_of(kernel) - setup_len, (off_t)setup_len) <= 0 ||

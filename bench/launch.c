@@ -45,8 +45,7 @@ struct memory {
 };
 
 struct mapping {
-	uint64_t start, end, anonymous, private_dirty, rss;
-	char name[64];
+	uint64_t start, end, anonymous, private_dirty, rss; /* the last three in bytes */
 };
 
 static void __attribute__((noreturn, format(printf, 1, 2))) fail(const char *fmt, ...)
@@ -121,8 +120,22 @@ static FILE *open_proc(pid_t pid, const char *name)
 /* A line that opens a mapping, in maps and smaps alike. */
 static bool parse_mapping(const char *line, struct mapping *map)
 {
-	*map = (struct mapping){ 0 };
-	return sscanf(line, "%" SCNx64 "-%" SCNx64 " %*s %*s %*s %*s %63s", &map->start, &map->end, map->name) >= 2;
+	char *at;
+	*map = (struct mapping){ .start = strtoull(line, &at, 16) };
+	if (*at != '-')
+		return false;
+	map->end = strtoull(at + 1, &at, 16);
+	return *at == ' ';
+}
+
+/* A line "NAME: N kB". */
+static bool parse_size(const char *line, const char *name, uint64_t *bytes)
+{
+	size_t len = strlen(name);
+	if (strncmp(line, name, len) != 0 || line[len] != ':')
+		return false;
+	*bytes = strtoull(line + len + 1, NULL, 10) * KIB;
+	return true;
 }
 
 /* Of the first vCPU's struct kvm_run; 0: not mapped. */
@@ -133,7 +146,7 @@ static uint64_t find_kvm_run(pid_t pid)
 	struct mapping map;
 	uint64_t at = 0;
 	while (!at && fgets(line, sizeof(line), maps))
-		if (parse_mapping(line, &map) && !strncmp(map.name, "anon_inode:kvm-vcpu:", 20))
+		if (strstr(line, "anon_inode:kvm-vcpu:") && parse_mapping(line, &map))
 			at = map.start;
 	fclose(maps);
 	return at;
@@ -169,15 +182,11 @@ static struct memory read_memory(pid_t pid, uint64_t ram)
 	struct memory memory = { 0 };
 	struct mapping map = { 0 }, next;
 	char line[512];
-	uint64_t kib;
 	while (fgets(line, sizeof(line), smaps)) {
-		if (sscanf(line, "Rss: %" SCNu64 " kB", &kib) == 1)
-			map.rss = kib * KIB;
-		else if (sscanf(line, "Anonymous: %" SCNu64 " kB", &kib) == 1)
-			map.anonymous = kib * KIB;
-		else if (sscanf(line, "Private_Dirty: %" SCNu64 " kB", &kib) == 1)
-			map.private_dirty = kib * KIB;
-		else if (parse_mapping(line, &next)) {
+		if (parse_size(line, "Rss", &map.rss) || parse_size(line, "Anonymous", &map.anonymous) ||
+		    parse_size(line, "Private_Dirty", &map.private_dirty))
+			continue;
+		if (parse_mapping(line, &next)) {
 			add_mapping(&memory, &map, ram);
 			map = next;
 		}
@@ -191,11 +200,11 @@ static uint64_t read_peak(pid_t pid)
 {
 	FILE *status = open_proc(pid, "status");
 	char line[256];
-	uint64_t kib = 0;
-	while (fgets(line, sizeof(line), status) && sscanf(line, "VmHWM: %" SCNu64 " kB", &kib) != 1)
+	uint64_t peak = 0;
+	while (fgets(line, sizeof(line), status) && !parse_size(line, "VmHWM", &peak))
 		;
 	fclose(status);
-	return kib * KIB;
+	return peak;
 }
 
 /* On processors, of all threads, those that have ended too: unlike the clock it does not run while others are served. */

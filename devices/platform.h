@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The PC's few platform registers: i8042, ACPI sleep and reset registers with the generic event device, legacy reset. */
+/* The PC's few platform registers: i8042, ACPI sleep and reset registers with the generic event device, legacy reset,
+ * PCI configuration ports. */
 #ifndef CVMM_DEVICES_PLATFORM_H
 #define CVMM_DEVICES_PLATFORM_H
 
@@ -34,5 +35,9 @@ bool i8042_ctrl_alt_del(struct device *dev);
 
 /* What is left of the reset ports where there is no i8042: command 0xfe to port 0x64 (offset 0 of a one-byte window). */
 struct device *reset_port_new(struct machine_line machine);
+
+/* PCI configuration mechanism #1: address at offset 0, data at 4; the bus has only its host bridge. NULL: no memory. */
+enum { PCI_CONF1_WINDOW = 8 };
+struct device *pci_conf1_new(void);
 
 #endif

@@ -6,10 +6,12 @@
  * returns: the library never exits, never prints, takes no signal disposition and no terminal mode, and keeps no state
  * outside the handle, so that any number of VMs run in one process.
  *
- * Threads: functions on different handles may be called at once from any thread. On one handle, calls that describe
- * it (set, load, create, start) come from one thread at a time; the others may come from any thread at any time while
- * the handle lives, callbacks included, except that cvmm_vm_free() and cvmm_vm_wait() may not be called in a callback.
- * The library sends SIGRTMAX to its own vCPU threads, where it is blocked outside KVM_RUN; nothing is installed for it.
+ * Threads: functions on different handles may be called at once from any thread. On one handle, those that describe it
+ * (set, get, load, check, create, start) are called from one thread at a time; the others from any thread at any time
+ * while the handle lives. cvmm_vm_free() is the last call, with no other under way. Callbacks: that of the console's
+ * escape may call what any thread may, but neither wait nor free; that of the log runs with locks held and may call
+ * nothing on its own VM. The library sends SIGRTMAX to its own vCPU threads, where it is blocked outside KVM_RUN;
+ * nothing is installed for it.
  *
  * Errors: functions return 0 (or a count) or a negative errno; those that take a struct cvmm_error also say in words
  * what failed. -EINVAL: the caller's description; -ERANGE: a value outside its option's range; -ENOENT: an unknown
@@ -83,7 +85,8 @@ CVMM_API const struct cvmm_option *cvmm_device_options(const char *kind, size_t 
 
 struct cvmm_vm;
 
-/** A new VM with every option at its default; NULL when out of memory. Free with cvmm_vm_free(). */
+/** A new VM with every option at its default; NULL, with errno, when out of memory or descriptors. Free with
+ * cvmm_vm_free(). */
 CVMM_API struct cvmm_vm *cvmm_vm_new(void);
 
 /**
@@ -137,7 +140,8 @@ CVMM_API int cvmm_vm_set_kernel_fd(struct cvmm_vm *vm, int fd, struct cvmm_error
 CVMM_API int cvmm_vm_set_initrd_fd(struct cvmm_vm *vm, int fd, struct cvmm_error *err);
 /** /dev/kvm, already open (a jailed caller's); without it the library opens it. */
 CVMM_API int cvmm_vm_set_kvm_fd(struct cvmm_vm *vm, int fd, struct cvmm_error *err);
-/** The serial console on two descriptors: @in_fd is read (-1: no input), @out_fd written (-1: output is dropped). */
+/** The serial console on two descriptors, whatever the option "console" says: @in_fd is read (-1: no input), @out_fd
+ * written (-1: output is dropped). */
 CVMM_API int cvmm_vm_set_console_fds(struct cvmm_vm *vm, int in_fd, int out_fd, struct cvmm_error *err);
 
 /**
@@ -153,7 +157,9 @@ enum cvmm_log_level { CVMM_LOG_ERROR, CVMM_LOG_WARN, CVMM_LOG_INFO, CVMM_LOG_DEB
 
 /**
  * Receive this VM's log lines up to @level. @fn is called from any of the VM's threads, several at once, with one line
- * without a newline; guest bytes in it are escaped. Silent until set. Before cvmm_vm_create().
+ * without a newline, in which control characters are replaced and which begins with the VM's name if it has one. What a
+ * guest can provoke comes at most ten times a second, at level debug. @fn may call nothing on the same VM, and should
+ * not take long: a vCPU may be waiting. Silent until set. Before cvmm_vm_create().
  */
 CVMM_API int cvmm_vm_set_log(struct cvmm_vm *vm, enum cvmm_log_level level,
                              void (*fn)(void *opaque, enum cvmm_log_level level, const char *line), void *opaque,
@@ -200,10 +206,13 @@ CVMM_API int cvmm_vm_check(struct cvmm_vm *vm, struct cvmm_error *err);
  */
 CVMM_API int cvmm_vm_create(struct cvmm_vm *vm, struct cvmm_error *err);
 
-/** Run the vCPUs, creating the VM first if that was not done. Returns at once. -EALREADY: it was started before. */
+/**
+ * Run the vCPUs, creating the VM first if that was not done. Returns at once. -EALREADY: it was started, or stopped,
+ * before; else as cvmm_vm_create(), and when a thread cannot be made the VM may have ended (CVMM_END_ERROR).
+ */
 CVMM_API int cvmm_vm_start(struct cvmm_vm *vm, struct cvmm_error *err);
 
-/** Hold all vCPUs; returns when none runs guest code. -EALREADY: not running. */
+/** Hold all vCPUs; returns when none runs guest code. -EALREADY: not running, or about to end or to be restarted. */
 CVMM_API int cvmm_vm_pause(struct cvmm_vm *vm, struct cvmm_error *err);
 /** Let held vCPUs go on. -EALREADY: not paused. */
 CVMM_API int cvmm_vm_resume(struct cvmm_vm *vm, struct cvmm_error *err);
@@ -211,11 +220,13 @@ CVMM_API int cvmm_vm_resume(struct cvmm_vm *vm, struct cvmm_error *err);
 /** Press the guest's power button; the guest may obey, late or never. -EALREADY: not running. */
 CVMM_API int cvmm_vm_power_button(struct cvmm_vm *vm, struct cvmm_error *err);
 
-/** End the VM whatever the guest does; returns at once, any thread, callbacks included. A VM that ended stays as it is. */
+/** End the VM whatever the guest does; does not wait for it. Before create or start: it will not run. A VM that ended
+ * stays as it is. */
 CVMM_API void cvmm_vm_stop(struct cvmm_vm *vm);
 
 /**
- * Wait until the VM has ended and its console output is written.
+ * Wait until the VM has ended and its console output is written; output that nobody takes for two seconds after the
+ * guest's end is an error of a VM that ended well (CVMM_END_ERROR), unless the console is a pty or a socket.
  * @timeout_ms: at most so long; negative: no limit.
  * Returns 0 and fills @result (may be NULL); -ETIMEDOUT; -EALREADY: it was not started.
  */

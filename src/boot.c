@@ -8,8 +8,8 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "arch/arch.h"
 #include "src/base/util.h"
-#include "src/thread.h"
 
 /* A descriptor of our own for @fd or, if that is -1, for the file at @path; only regular files have a size to trust.
  * O_NONBLOCK: a FIFO without a writer is refused, not waited for. */
@@ -131,75 +131,34 @@ static int load_segment(const struct vm *vm, const struct boot_files *files, con
 	return ret < 0 ? err_set(err, ret, "0x%" PRIx64 " is outside guest memory", gpa) : 0;
 }
 
-static int load_kernel(const struct boot_load *load, struct cvmm_error *err)
+static int load_kernel(struct vm *vm, const struct boot_files *files, struct boot *boot, struct cvmm_error *err)
 {
-	const struct kernel_image *kernel = &load->files->kernel;
-	int ret = 0;
-	for (unsigned i = 0; ret == 0 && i < kernel->segment_count; i++) {
-		const struct kernel_segment *seg = &kernel->segments[i];
-		ret = load_segment(load->vm, load->files, seg, load->boot.load_gpa + seg->gpa, err);
+	int ret = arch_place_kernel(vm, boot, err);
+	for (unsigned i = 0; ret == 0 && i < boot->kernel->segment_count; i++) {
+		const struct kernel_segment *seg = &boot->kernel->segments[i];
+		ret = load_segment(vm, files, seg, boot->load_gpa + seg->gpa, err);
 	}
-	return ret;
+	return ret < 0 ? err_prefix(err, ret, "kernel %s", file_name(vm->config->kernel)) : 0;
 }
 
-static int kernel_error(const struct boot_load *load, int ret, struct cvmm_error *err)
+static int load_initrd(struct vm *vm, const struct boot_files *files, struct boot *boot, struct cvmm_error *err)
 {
-	return ret < 0 ? err_prefix(err, ret, "kernel %s", file_name(load->vm->config->kernel)) : 0;
+	if (!boot->initrd_len)
+		return 0;
+	int ret = arch_place_initrd(vm, boot, err);
+	if (ret == 0)
+		ret = read_into_guest(vm, boot->initrd_gpa, files->initrd_fd, 0, boot->initrd_len, err);
+	return ret < 0 ? err_prefix(err, ret, "initrd %s", file_name(vm->config->initrd)) : 0;
 }
 
-static int initrd_error(const struct boot_load *load, int ret, struct cvmm_error *err)
+int boot_load(struct vm *vm, const struct boot_files *files, struct cvmm_error *err)
 {
-	return ret < 0 ? err_prefix(err, ret, "initrd %s", file_name(load->vm->config->initrd)) : 0;
-}
-
-static void *load_main(void *opaque)
-{
-	struct boot_load *load = opaque;
-	const struct boot *boot = &load->boot;
-	load->ret = kernel_error(load, load_kernel(load, &load->err), &load->err);
-	if (load->ret == 0 && boot->initrd_len) {
-		int ret = read_into_guest(load->vm, boot->initrd_gpa, load->files->initrd_fd, 0, boot->initrd_len,
-		                          &load->err);
-		load->ret = initrd_error(load, ret, &load->err);
-	}
-	return NULL;
-}
-
-static int place_all(struct boot_load *load, struct cvmm_error *err)
-{
-	int ret = kernel_error(load, arch_place_kernel(load->vm, &load->boot, err), err);
-	if (ret == 0 && load->boot.initrd_len)
-		ret = initrd_error(load, arch_place_initrd(load->vm, &load->boot, err), err);
-	return ret;
-}
-
-int boot_load_start(struct boot_load *load, struct vm *vm, const struct boot_files *files, struct cvmm_error *err)
-{
-	*load = (struct boot_load){
-		.vm = vm,
-		.files = files,
-		.boot = { .kernel = &files->kernel, .cmdline = files->cmdline, .initrd_len = files->initrd_len },
-	};
-	int ret = place_all(load, err);
+	struct boot boot = { .kernel = &files->kernel, .cmdline = files->cmdline, .initrd_len = files->initrd_len };
+	int ret = load_kernel(vm, files, &boot, err);
+	if (ret == 0)
+		ret = load_initrd(vm, files, &boot, err);
 	if (ret < 0)
 		return ret;
-	sigset_t before;
-	thread_block_signals(&before);
-	int code = pthread_create(&load->thread, NULL, load_main, load);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (code)
-		return err_set(err, -code, "cannot make a thread to read the kernel: %s", strerror(code));
-	pthread_setname_np(load->thread, "cvmm-load");
-	return 0;
-}
-
-int boot_load_wait(struct boot_load *load, struct cvmm_error *err)
-{
-	pthread_join(load->thread, NULL);
-	return load->ret < 0 ? err_set(err, load->ret, "%s", load->err.msg) : 0;
-}
-
-int boot_enter(struct boot_load *load, struct cvmm_error *err)
-{
-	return kernel_error(load, arch_boot(load->vm, &load->boot, err), err);
+	ret = arch_boot(vm, &boot, err);
+	return ret < 0 ? err_prefix(err, ret, "kernel %s", file_name(vm->config->kernel)) : 0;
 }

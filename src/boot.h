@@ -3,9 +3,6 @@
 #ifndef CVMM_SRC_BOOT_H
 #define CVMM_SRC_BOOT_H
 
-#include <pthread.h>
-
-#include "arch/arch.h"
 #include "loader/kernel.h"
 #include "src/config.h"
 #include "src/vm.h"
@@ -24,25 +21,7 @@ struct boot_files {
 int boot_files_open(struct boot_files *files, const struct config *config, struct cvmm_error *err);
 void boot_files_fini(struct boot_files *files);
 
-/*
- * A boot under way: a thread of its own reads kernel and initrd into guest memory while the caller has KVM make the rest,
- * since both take their time: the one on the processor or a disk, the other waiting inside the kernel for memory slots to
- * be taken in by all CPUs.
- */
-struct boot_load {
-	struct vm *vm;                  /* not owned */
-	const struct boot_files *files; /* not owned */
-	struct boot boot;
-	pthread_t thread;
-	int ret; /* the thread's, with its error */
-	struct cvmm_error err;
-};
-
-/* After vm_create(). If it succeeds, boot_load_wait() must follow. */
-int boot_load_start(struct boot_load *load, struct vm *vm, const struct boot_files *files, struct cvmm_error *err);
-int boot_load_wait(struct boot_load *load, struct cvmm_error *err);
-
-/* After vm_build(): all that goes with the kernel, and the boot vCPU's entry. */
-int boot_enter(struct boot_load *load, struct cvmm_error *err);
+/* Put all into the memory and the boot vCPU of a VM that vm_build() made. */
+int boot_load(struct vm *vm, const struct boot_files *files, struct cvmm_error *err);
 
 #endif

@@ -259,17 +259,18 @@ static void json_release(json_t **json)
 static const char *describe_json(struct words *words, const json_t *value)
 {
 	struct words inner;
+	char number[32] = ""; /* 4.0 is to be told from 4 */
 	switch (json_typeof(value)) {
 	case JSON_STRING:
-		snprintf(words->text, sizeof(words->text), "the string %s",
-		         option_quote(&inner, json_string_value(value)));
+		stpcpy(stpcpy(words->text, "the string "), option_quote(&inner, json_string_value(value)));
 		return words->text;
 	case JSON_INTEGER:
 		snprintf(words->text, sizeof(words->text), "the number %" JSON_INTEGER_FORMAT,
 		         json_integer_value(value));
 		return words->text;
 	case JSON_REAL:
-		snprintf(words->text, sizeof(words->text), "the number %g", json_real_value(value));
+		json_dumpb(value, number, sizeof(number) - 1, JSON_ENCODE_ANY | JSON_REAL_PRECISION(6));
+		snprintf(words->text, sizeof(words->text), "the number %s", number);
 		return words->text;
 	case JSON_OBJECT:
 		return "an object";

@@ -154,6 +154,7 @@ static int remove_stale_socket(const struct sockaddr_un *addr)
 
 static int endpoint_open_unix(struct endpoint *end, const char *path, struct cvmm_error *err)
 {
+	enum { BACKLOG = 16 }; /* those who come in quick succession */
 	end->kind = ENDPOINT_UNIX;
 	end->reattaches = end->keeps_newest = true;
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
@@ -171,7 +172,7 @@ static int endpoint_open_unix(struct endpoint *end, const char *path, struct cvm
 	if (end->listen_fd < 0 || bind(end->listen_fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0)
 		return err_set(err, -errno, "console %s: %m", end->name);
 	end->created = true;
-	if (listen(end->listen_fd, 1) < 0)
+	if (listen(end->listen_fd, BACKLOG) < 0)
 		return err_set(err, -errno, "console %s: %m", end->name);
 	return 0;
 }

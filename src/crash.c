@@ -3,10 +3,9 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdarg.h>
-#include <stdio.h>
 
 #include "arch/arch.h"
+#include "src/base/text.h"
 #include "src/base/util.h"
 #include "src/vm.h"
 
@@ -23,23 +22,6 @@ static const char *const exit_names[] = {
 	[KVM_EXIT_INTERNAL_ERROR] = "internal-error",
 	[KVM_EXIT_SYSTEM_EVENT] = "system-event",
 };
-
-struct text {
-	char *at;
-	size_t left;
-};
-
-static void text_add(struct text *text, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-static void text_add(struct text *text, const char *fmt, ...)
-{
-	va_list args;
-	va_start(args, fmt);
-	int len = vsnprintf(text->at, text->left, fmt, args);
-	va_end(args);
-	size_t used = len < 0 ? 0 : MIN((size_t)len, text->left - 1);
-	text->at += used;
-	text->left -= used;
-}
 
 static void add_exit(struct text *text, const struct vcpu_exit *exit, uint64_t n)
 {
@@ -70,11 +52,10 @@ void crash_report(struct vcpu *vcpu, const char *what)
 {
 	char *report = malloc(REPORT_MAX);
 	if (report) {
-		struct text text = { report, REPORT_MAX };
+		struct text text;
+		text_init(&text, report, REPORT_MAX);
 		text_add(&text, "vCPU %u: %s\n", vcpu->index, what);
-		size_t len = arch_vcpu_describe(vcpu, text.at, text.left);
-		text.at += len;
-		text.left -= len;
+		arch_vcpu_describe(vcpu, &text);
 		add_exits(&text, vcpu);
 	}
 	struct cvmm_error error;

@@ -295,17 +295,10 @@ static int handle_build(struct cvmm_vm *handle, const struct boot_files *files, 
 	vm->console = console_chardev(handle->console);
 	vm->log = &handle->log;
 	vm->all_left = &handle->all_left;
-	struct boot_load load;
-	int ret = vm_create(vm, err);
+	int ret = vm_build(vm, err);
 	if (ret == 0)
-		ret = boot_load_start(&load, vm, files, err);
-	if (ret < 0)
-		return ret;
-	ret = vm_build(vm, err);
-	int loaded = boot_load_wait(&load, ret < 0 ? NULL : err);
-	if (ret == 0)
-		ret = loaded;
-	return ret < 0 ? ret : boot_enter(&load, err);
+		ret = boot_load(vm, files, err);
+	return ret;
 }
 
 /* From the files again: what they hold now is what boots. vm is empty before and, on failure, after. */
@@ -438,6 +431,7 @@ static int handle_create_parts(struct cvmm_vm *handle, const struct boot_files *
 /* Back to described: accepts any stage. */
 static void handle_undo_create(struct cvmm_vm *handle)
 {
+	handle->log.name = NULL;
 	vm_fini(&handle->vm);
 	console_free(handle->console);
 	loop_free(handle->loop);
@@ -460,6 +454,7 @@ int cvmm_vm_create(struct cvmm_vm *handle, struct cvmm_error *err)
 		ret = cvmm_vm_check(handle, err);
 	if (ret < 0)
 		return ret;
+	handle->log.name = handle->config.name; /* which stays, from here on */
 	struct log *before = log_use(&handle->log);
 	struct boot_files files;
 	handle->all_left.fn = handle_all_left;

@@ -34,7 +34,7 @@ static const struct cvmm_option options[] = {
 	{ "iothreads", CVMM_OPTION_NUMBER, "N", .preset = "1", .min = 1, .max = IOTHREADS_MAX, FIELD(iothreads),
 	  .help = "Number of threads that devices do their I/O on" },
 	{ "name", CVMM_OPTION_STRING, "NAME", .min = 1, .max = NAME_MAX_LEN, FIELD(name),
-	  .help = "Name of the virtual machine, for logs and tools" },
+	  .help = "Name of the virtual machine, in front of its log lines" },
 	{ "entry", CVMM_OPTION_CHOICE, "HOW", "auto|linux64|pvh", "auto", FIELD(entry),
 	  .help = "On x86_64, how an ELF kernel is entered" },
 	{ "i8042", CVMM_OPTION_BOOL, "on|off", .preset = "off", FIELD(i8042),

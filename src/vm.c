@@ -111,7 +111,7 @@ static int make_vcpus(struct vm *vm, struct cvmm_error *err)
 	return arch_vcpus_init(vm, err);
 }
 
-int vm_create(struct vm *vm, struct cvmm_error *err)
+int vm_build(struct vm *vm, struct cvmm_error *err)
 {
 	int ret = check_caps(vm->kvm_fd, kvm_caps, err);
 	if (ret == 0)
@@ -120,12 +120,10 @@ int vm_create(struct vm *vm, struct cvmm_error *err)
 		ret = create_vm_fd(vm, err);
 	if (ret == 0)
 		ret = arch_vm_init(vm, err);
-	return ret;
-}
-
-int vm_build(struct vm *vm, struct cvmm_error *err)
-{
-	int ret = give_memory(vm, err);
+	if (ret == 0)
+		ret = give_memory(vm, err);
+	if (ret == 0)
+		ret = arch_irqchip_init(vm, err);
 	if (ret == 0)
 		ret = make_vcpus(vm, err);
 	if (ret == 0)
@@ -280,6 +278,8 @@ int vm_run_micro_guest(int kvm_fd, uint64_t iterations, uint64_t *elapsed_ns, st
 		ret = arch_vm_init(&vm, err);
 	if (ret == 0)
 		ret = give_memory(&vm, err);
+	if (ret == 0)
+		ret = arch_irqchip_init(&vm, err);
 	if (ret == 0)
 		ret = make_vcpus(&vm, err);
 	if (ret == 0)

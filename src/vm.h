@@ -25,7 +25,7 @@ struct irqfd;      /* src/virtio_wiring.h */
 enum vm_gate { VM_HOLD, VM_RUN, VM_LEAVE };
 
 struct vm {
-	/* borrowed from the maker, which outlives this; set before vm_create() */
+	/* borrowed from the maker, which outlives this; set before vm_build() */
 	const struct config *config;
 	int kvm_fd;
 	struct loop *loop;
@@ -61,9 +61,7 @@ struct vm {
 void vm_init(struct vm *vm);
 void vm_fini(struct vm *vm); /* threads must have been joined */
 
-/* KVM's VM, and guest memory laid out; whoever fills it may begin. */
-int vm_create(struct vm *vm, struct cvmm_error *err);
-/* Then everything else that is not the guest's own: memory given to KVM, vCPUs, devices. */
+/* Everything up to, but without, the kernel: KVM objects, memory, vCPUs, devices. */
 int vm_build(struct vm *vm, struct cvmm_error *err);
 
 /* Start a thread for each vCPU; they run at once. */

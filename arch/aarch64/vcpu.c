@@ -7,6 +7,7 @@
 #include "arch/aarch64/layout.h"
 #include "arch/aarch64/machine.h"
 #include "src/base/log.h"
+#include "src/base/text.h"
 #include "src/base/util.h"
 
 #define CORE_REG(field)                                                                                                \
@@ -126,29 +127,27 @@ static const struct named_reg state_regs[] = {
 
 enum { REGS_A_LINE = 4 };
 
-/* Append one register, the @nth of its block: to the line, or on a new one. */
-static size_t describe_reg(struct vcpu *vcpu, const struct named_reg *reg, unsigned nth, char *buf, size_t size,
-                           size_t len)
+/* The @nth register of its block: on the line, or on a new one. */
+static void describe_reg(struct text *text, struct vcpu *vcpu, const struct named_reg *reg, unsigned nth)
 {
 	uint64_t value;
-	const char *lead = nth % REGS_A_LINE ? "  " : len ? "\n" : "";
-	int n = get_reg(vcpu, reg->id, &value) < 0
-	                ? snprintf(buf + len, size - len, "%s%6s ????????????????", lead, reg->name)
-	                : snprintf(buf + len, size - len, "%s%6s %016" PRIx64, lead, reg->name, value);
-	return MIN(len + (size_t)MAX(n, 0), size - 1);
+	if (nth)
+		text_add(text, "%s", nth % REGS_A_LINE ? "  " : "\n");
+	if (get_reg(vcpu, reg->id, &value) < 0)
+		text_add(text, "%6s ????????????????", reg->name);
+	else
+		text_add(text, "%6s %016" PRIx64, reg->name, value);
 }
 
-size_t arch_vcpu_describe(struct vcpu *vcpu, char *buf, size_t size)
+void arch_vcpu_describe(struct vcpu *vcpu, struct text *text)
 {
-	size_t len = 0;
-	if (!size)
-		return 0;
 	for (unsigned i = 0; i < ARRAY_SIZE(state_regs); i++)
-		len = describe_reg(vcpu, &state_regs[i], i, buf, size, len);
+		describe_reg(text, vcpu, &state_regs[i], i);
+	text_add(text, "\n");
 	for (unsigned i = 0; i < 31; i++) {
 		char name[8];
 		snprintf(name, sizeof(name), "X%u", i);
-		len = describe_reg(vcpu, &(struct named_reg){ name, X_REG(i) }, i, buf, size, len);
+		describe_reg(text, vcpu, &(struct named_reg){ name, X_REG(i) }, i);
 	}
-	return MIN(len + (size_t)snprintf(buf + len, size - len, "\n"), size - 1);
+	text_add(text, "\n");
 }

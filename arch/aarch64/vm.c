@@ -156,6 +156,12 @@ int arch_vcpus_init(struct vm *vm, struct cvmm_error *err)
 	return 0;
 }
 
+/* The GIC is made when all vCPUs are there: arch_vcpus_init(). */
+int arch_irqchip_init(struct vm *vm, struct cvmm_error *err)
+{
+	return 0;
+}
+
 void arch_vm_fini(struct vm *vm)
 {
 	if (!vm->arch)

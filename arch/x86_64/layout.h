@@ -69,6 +69,7 @@ enum {
 	MICRO_GUEST_PORT = 0xf4,
 	COM1_PORT = 0x3f8,
 	ACPI_REGS_PORT = 0x600,
+	PCI_CONF1_PORT = 0xcf8,
 };
 
 /* IOAPIC pins. 16 to 23 are for virtio-mmio: slot n has pin 16 + n % 8. */

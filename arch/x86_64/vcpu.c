@@ -4,12 +4,11 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdarg.h>
-#include <stdio.h>
 
 #include "arch/arch.h"
 #include "arch/x86_64/layout.h"
 #include "arch/x86_64/linux_boot.h"
+#include "src/base/text.h"
 #include "src/kvm.h"
 
 const struct kvm_cap_need arch_kvm_caps[] = {
@@ -207,20 +206,6 @@ enum arch_exit arch_vcpu_exit(struct vcpu *vcpu)
 	return ARCH_EXIT_UNKNOWN;
 }
 
-struct text {
-	char *buf;
-	size_t len, size;
-};
-
-static void __attribute__((format(printf, 2, 3))) text_add(struct text *text, const char *fmt, ...)
-{
-	va_list args;
-	va_start(args, fmt);
-	int len = vsnprintf(text->buf + text->len, text->size - text->len, fmt, args);
-	va_end(args);
-	text->len += MIN((size_t)MAX(len, 0), text->size - text->len - 1);
-}
-
 static void describe_regs(struct text *text, const struct kvm_regs *regs)
 {
 	const struct {
@@ -276,20 +261,15 @@ static void describe_code(struct text *text, const struct vcpu *vcpu, uint64_t l
 	text_add(text, "\n");
 }
 
-size_t arch_vcpu_describe(struct vcpu *vcpu, char *buf, size_t size)
+void arch_vcpu_describe(struct vcpu *vcpu, struct text *text)
 {
-	struct text text = { .buf = buf, .size = size };
 	struct kvm_regs regs;
 	struct kvm_sregs sregs;
-	if (!size)
-		return 0;
-	buf[0] = '\0';
 	if (kvm_ioctl_ptr(vcpu->fd, KVM_GET_REGS, &regs) < 0 || kvm_ioctl_ptr(vcpu->fd, KVM_GET_SREGS, &sregs) < 0) {
-		text_add(&text, "registers are not readable\n");
-		return text.len;
+		text_add(text, "registers are not readable\n");
+		return;
 	}
-	describe_regs(&text, &regs);
-	describe_sregs(&text, &sregs);
-	describe_code(&text, vcpu, sregs.cs.base + regs.rip);
-	return text.len;
+	describe_regs(text, &regs);
+	describe_sregs(text, &sregs);
+	describe_code(text, vcpu, sregs.cs.base + regs.rip);
 }

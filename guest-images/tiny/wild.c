@@ -8,7 +8,7 @@
 
 static int ports_float(void)
 {
-	return in8(0x3e8) == 0xff && in16(0x2f8) == 0xffff && in32(0xcf8) == 0xffffffff &&
+	return in8(0x3e8) == 0xff && in16(0x2f8) == 0xffff && in32(0xd00) == 0xffffffff &&
 	       in16(0x3f8) == 0xffff && /* a byte-wide device */
 	       in32(0xfffc) == 0xffffffff;
 }

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "src/base/text.h"
+
 int err_set(struct cvmm_error *err, int code, const char *fmt, ...)
 {
 	if (!err)
@@ -13,6 +15,7 @@ int err_set(struct cvmm_error *err, int code, const char *fmt, ...)
 	va_start(args, fmt);
 	vsnprintf(err->msg, sizeof(err->msg), fmt, args);
 	va_end(args);
+	text_one_line(err->msg);
 	err->code = code;
 	return code;
 }
@@ -29,6 +32,7 @@ int err_prefix(struct cvmm_error *err, int code, const char *fmt, ...)
 	va_end(args);
 	if (used >= 0 && (size_t)used < sizeof(err->msg))
 		snprintf(err->msg + used, sizeof(err->msg) - (size_t)used, ": %s", cause);
+	text_one_line(err->msg);
 	err->code = code;
 	return code;
 }

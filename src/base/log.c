@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "src/base/log.h"
 
-#include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <time.h>
+
+#include "src/base/text.h"
 
 enum { LOG_LINE_MAX = 512, GUEST_LINES_PER_SECOND = 10 };
 
@@ -17,12 +18,16 @@ struct log *log_use(struct log *log)
 	return before;
 }
 
-static void log_speak(struct log *log, enum cvmm_log_level level, char *line)
+static void __attribute__((format(printf, 3, 0)))
+log_speak(struct log *log, enum cvmm_log_level level, const char *fmt, va_list args)
 {
-	/* what came from a guest or a file must not steer a terminal */
-	for (unsigned char *c = (unsigned char *)line; *c; c++)
-		if (iscntrl(*c))
-			*c = '?';
+	char line[LOG_LINE_MAX];
+	struct text text;
+	text_init(&text, line, sizeof(line));
+	if (log->name)
+		text_add(&text, "%s: ", log->name);
+	vsnprintf(line + text.len, sizeof(line) - text.len, fmt, args);
+	text_one_line(line);
 	log->fn(log->opaque, level, line);
 }
 
@@ -36,12 +41,10 @@ void log_line(enum cvmm_log_level level, const char *fmt, ...)
 	struct log *log = thread_log;
 	if (!log_wants(log, level))
 		return;
-	char line[LOG_LINE_MAX];
 	va_list args;
 	va_start(args, fmt);
-	vsnprintf(line, sizeof(line), fmt, args);
+	log_speak(log, level, fmt, args);
 	va_end(args);
-	log_speak(log, level, line);
 }
 
 /* May a guest's line be spoken this second? Says how many were dropped in seconds before. */
@@ -68,10 +71,8 @@ void log_guest(const char *fmt, ...)
 		return;
 	if (dropped)
 		log_line(CVMM_LOG_DEBUG, "guest: %u lines like the next were not shown", dropped);
-	char line[LOG_LINE_MAX];
 	va_list args;
 	va_start(args, fmt);
-	vsnprintf(line, sizeof(line), fmt, args);
+	log_speak(log, CVMM_LOG_DEBUG, fmt, args);
 	va_end(args);
-	log_speak(log, CVMM_LOG_DEBUG, line);
 }

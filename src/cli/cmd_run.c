@@ -166,14 +166,17 @@ static void announce_console(const struct run *run)
 
 /* ---- signals ----------------------------------------------------------------------------------------------------- */
 
-/* Before the VM is created: what that leaves behind, such as a socket, is taken away only on an orderly way out. */
+/* Before the VM is created: what that leaves behind, such as a socket, is taken away only on an orderly way out. What
+ * nohup or a shell without job control had ignored stays so; a blocked signal would come all the same. */
 static int take_signals(struct run *run)
 {
 	static const int taken[] = { SIGINT, SIGTERM, SIGHUP, SIGTSTP, SIGCONT };
+	struct sigaction before;
 	sigset_t set;
 	sigemptyset(&set);
 	for (size_t i = 0; i < sizeof(taken) / sizeof(taken[0]); i++)
-		sigaddset(&set, taken[i]);
+		if (sigaction(taken[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+			sigaddset(&set, taken[i]);
 	signal(SIGPIPE, SIG_IGN);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	run->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -199,11 +202,17 @@ static void shut_down(struct run *run)
 		fprintf(stderr, "cvmm: asked the guest to power off\n");
 }
 
-/* Stop as a job does, with the terminal as the shell knows it. */
+/* Stop as a job does, with the terminal as the shell knows it: by SIGTSTP itself, which passes over those whom nobody
+ * would continue. */
 static void suspend(void)
 {
+	sigset_t set;
+	sigemptyset(&set);
+	sigaddset(&set, SIGTSTP);
 	terminal_restore();
-	raise(SIGSTOP);
+	raise(SIGTSTP);
+	pthread_sigmask(SIG_UNBLOCK, &set, NULL); /* here */
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	terminal_resume();
 }
 

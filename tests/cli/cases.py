@@ -7,6 +7,7 @@ import platform
 import shutil
 import struct
 import subprocess
+import sys
 import tempfile
 import traceback
 from pathlib import Path
@@ -39,6 +40,15 @@ class Failed(Exception):
 
 class Skipped(Exception):
     """A case that this machine cannot run."""
+
+
+def need_kvm():
+    """Skip the whole program where /dev/kvm cannot be used at all."""
+    try:
+        os.close(os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC))
+    except OSError as why:
+        print(f"1..0 # SKIP /dev/kvm: {why.strerror}")
+        sys.exit(0)
 
 
 def check(good, what, run=None):

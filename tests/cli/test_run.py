@@ -14,16 +14,11 @@ import termios
 import time
 from pathlib import Path
 
-from cases import ISA, Bench, Skipped, check, run_cases
+from cases import ISA, Bench, Skipped, check, need_kvm, run_cases
 
 PATIENCE = 60
 
-try:
-    os.close(os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC))
-except OSError as why:
-    print(f"1..0 # SKIP /dev/kvm: {why.strerror}")
-    sys.exit(0)
-
+need_kvm()
 bench = Bench(sys.argv[1])
 guests = Path(sys.argv[2]).resolve()
 
@@ -210,13 +205,14 @@ def to_socket():
 # ---- the terminal ----------------------------------------------------------------------------------------------------
 
 class Terminal(Machine):
-    """cvmm as the foreground job of a terminal of its own."""
+    """cvmm as the foreground job of a terminal of its own; or as a job beside us, which may be stopped."""
 
-    def __init__(self, *args):
+    def __init__(self, *args, beside_us=False):
         self.master, self.slave = pty.openpty()
         self.before = termios.tcgetattr(self.slave)
-        super().__init__(*args, stdin=self.slave, stdout=self.slave, start_new_session=True,
-                         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+        how = {"process_group": 0} if beside_us else {
+            "start_new_session": True, "preexec_fn": lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0)}
+        super().__init__(*args, stdin=self.slave, stdout=self.slave, **how)
         self.output = self.master
 
     def type(self, keys):
@@ -281,12 +277,12 @@ def terminal_after_signals():
 
 
 def stopped_and_continued():
-    terminal = Terminal(*guest("echo"))
+    terminal = Terminal(*guest("echo"), beside_us=True)
     terminal.await_output(b"ready")
     for number in (signal.SIGTSTP, signal.SIGSTOP):
         terminal.signal(number)
         _, status = os.waitpid(terminal.process.pid, os.WUNTRACED)
-        check(os.WIFSTOPPED(status), "expected it to stop")
+        check(os.WIFSTOPPED(status) and os.WSTOPSIG(status) == number, "expected it to stop by the signal")
         if number == signal.SIGTSTP:
             check(not terminal.is_raw(), "expected the terminal as it was")
         termios.tcsetattr(terminal.slave, termios.TCSANOW, terminal.before)  # as a shell does
@@ -296,6 +292,83 @@ def stopped_and_continued():
     terminal.await_output(b"A")
     check(terminal.end() == 0, "expected exit status 0")
     terminal.check_restored()
+
+
+def hang_up():
+    """A guest whose terminal goes away can shut down in peace."""
+    terminal = Terminal(*guest("button"))
+    terminal.await_output(b"waiting")
+    os.close(terminal.slave)
+    os.close(terminal.master)
+    check(terminal.end() == 0, "expected exit status 0")
+
+
+def ignored_signals():
+    """What nohup, or a shell without job control, has had ignored stays ignored."""
+    for number in (signal.SIGHUP, signal.SIGINT):
+        machine = Machine(*guest("echo"), "--shutdown-timeout", "0",
+                          preexec_fn=lambda number=number: signal.signal(number, signal.SIG_IGN))
+        machine.await_output(b"ready")
+        machine.signal(number)
+        machine.process.stdin.write(b"a")
+        machine.process.stdin.flush()
+        machine.await_output(b"A")
+        check(machine.process.poll() is None, f"{number!r}: expected the guest to run on")
+        machine.process.stdin.write(b".")
+        machine.process.stdin.flush()
+        check(machine.end() == 0, "expected exit status 0")
+
+
+def background():
+    """As a shell does it: the terminal goes to another job, something is typed for that one, and comes back."""
+    master, slave = pty.openpty()
+    ours, shells = socket.socketpair()
+    shell = os.fork()
+    if shell == 0:
+        ours.close()
+        os.setsid()
+        fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+        signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+        job = subprocess.Popen([bench.cvmm, *map(str, guest("echo"))], stdin=slave, stdout=slave, stderr=slave,
+                               preexec_fn=lambda: (os.setpgid(0, 0), os.tcsetpgrp(0, os.getpid()),
+                                                   signal.signal(signal.SIGTTOU, signal.SIG_DFL)))
+        while command := shells.recv(1):
+            os.tcsetpgrp(slave, job.pid if command == b"f" else os.getpid())
+            shells.send(b"done")
+        os._exit(job.wait())  # at the latest when the terminal goes away
+    shells.close()
+    os.close(slave)
+
+    def give_terminal_to(whom):
+        ours.send(whom)
+        ours.recv(4)
+
+    machine = Machine.__new__(Machine)
+    machine.output, machine.seen = master, b""
+    try:
+        machine.await_output(b"ready\r\n")
+        give_terminal_to(b"b")
+        os.write(master, b"a")  # nobody reads it until the job is back
+        check(not select.select([master], [], [], 0.5)[0], "expected silence in the background")
+        give_terminal_to(b"f")
+        machine.await_output(b"A")
+        os.write(master, b".")
+        ours.close()
+        check(os.waitpid(shell, 0)[1] == 0, "expected exit status 0")
+    finally:
+        ours.close()
+        os.close(master)
+
+
+def stopped_where_nobody_continues():
+    """An orphaned process group does not stop on SIGTSTP: there is no shell that would continue it."""
+    machine = Machine(*guest("echo"), start_new_session=True)
+    machine.await_output(b"ready")
+    machine.signal(signal.SIGTSTP)
+    machine.process.stdin.write(b"a.")
+    machine.process.stdin.flush()
+    machine.await_output(b"A")
+    check(machine.end() == 0, "expected exit status 0")
 
 
 def other_consoles_leave_the_terminal():
@@ -317,7 +390,9 @@ CASES = [
     ("second signal", second_signal), ("pipes", pipes), ("console in a file", to_file), ("disk full", full_disk),
     ("console on a pty", to_pty), ("console on a socket", to_socket), ("keys", keys),
     ("terminal after endings", terminal_after_endings), ("terminal after signals", terminal_after_signals),
-    ("stopped and continued", stopped_and_continued),
+    ("stopped and continued", stopped_and_continued), ("terminal goes away", hang_up),
+    ("ignored signals", ignored_signals), ("in the background", background),
+    ("stopped where nobody continues", stopped_where_nobody_continues),
     ("other consoles leave the terminal", other_consoles_leave_the_terminal),
 ]
 

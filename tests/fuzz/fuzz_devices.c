@@ -26,7 +26,7 @@ struct bench {
 	struct chardev chr;
 	size_t room; /* bytes that the chardev still takes */
 	struct clock clock;
-	uint64_t now_ns;
+	uint64_t now_ns, wall_ns;
 	struct loop *loop;
 };
 
@@ -78,6 +78,11 @@ static void bench_chr_accept(struct chardev *chr)
 static uint64_t bench_now(const struct clock *clock)
 {
 	return container_of(clock, struct bench, clock)->now_ns;
+}
+
+static uint64_t bench_wall(const struct clock *clock)
+{
+	return container_of(clock, struct bench, clock)->wall_ns;
 }
 
 /* ---- steps ------------------------------------------------------------------------------------------------------ */
@@ -166,23 +171,39 @@ static void step_save_load(struct bench *bench)
 
 /* ---- devices ---------------------------------------------------------------------------------------------------- */
 
-enum { UART16550, PL011, PL031, I8042, ACPI_REGS, RESET_PORT, DEVICES };
+enum { UART16550, PL011, PL031, I8042, ACPI_REGS, RESET_PORT, PCI_CONF1, DEVICES };
+
+/* Time passes; or somebody sets the host's clock, by a year or two at most. */
+static void step_time(struct bench *bench)
+{
+	uint64_t ns = take32(bench) * NSEC_PER_MSEC;
+	bench->now_ns += ns;
+	bench->wall_ns += ns;
+	loop_turn(bench->loop, 0);
+}
+
+static void step_set_clock(struct bench *bench)
+{
+	bench->wall_ns += (uint64_t)((int64_t)(int8_t)take(bench) * 6 * 24 * 3600 * (int64_t)NSEC_PER_SEC);
+}
 
 static void step_host(struct bench *bench, unsigned device)
 {
-	switch (take(bench) % 3) {
+	switch (take(bench) % 4) {
 	case 0:
 		bench->dev->ops->reset(bench->dev);
 		break;
 	case 1:
-		bench->now_ns += take32(bench) * NSEC_PER_MSEC;
-		loop_turn(bench->loop, 0);
+		step_time(bench);
 		break;
 	case 2:
 		if (device == I8042)
 			i8042_ctrl_alt_del(bench->dev);
 		if (device == ACPI_REGS)
 			acpi_regs_press_power_button(bench->dev);
+		break;
+	case 3:
+		step_set_clock(bench);
 		break;
 	}
 }
@@ -263,6 +284,10 @@ static void bench_make(struct bench *bench, unsigned device)
 		bench->window = 1;
 		bench->dev = reset_port_new(machine);
 		break;
+	case PCI_CONF1:
+		bench->window = PCI_CONF1_WINDOW;
+		bench->dev = pci_conf1_new();
+		break;
 	}
 }
 
@@ -273,8 +298,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		.data = data,
 		.len = len,
 		.chr.ops = &chr_ops,
-		.clock = { .monotonic_ns = bench_now, .wall_ns = bench_now },
-		.now_ns = 1700000000 * NSEC_PER_SEC,
+		.clock = { .monotonic_ns = bench_now, .wall_ns = bench_wall },
+		.now_ns = NSEC_PER_SEC,
+		.wall_ns = 1700000000 * NSEC_PER_SEC,
 	};
 	unsigned device = take(&bench) % DEVICES;
 	bench.loop = loop_new(&bench.clock, NULL);

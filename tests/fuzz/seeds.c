@@ -3,6 +3,7 @@
  * seeds FUZZER DIR - write the inputs that FUZZER starts from into DIR, each a file; nothing for one that needs none.
  * They are made here, so that no binary file is kept in the repository.
  */
+#include <elf.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -29,8 +30,34 @@ static void seed_bzimage(void)
 	write_seed("bzimage", make_bzimage());
 }
 
+/* With both entries beyond 4 GiB. */
+static void seed_elf_high(void)
+{
+	struct bytes elf = make_elf();
+	store_le64(elf.data + ELF_PHDRS + ELF_PHDR_LEN + offsetof(Elf64_Phdr, p_paddr), 4 * GIB);
+	store_le64(elf.data + offsetof(Elf64_Ehdr, e_entry), 4 * GIB);
+	store_le64(elf.data + ELF_NOTE + 16, 4 * GIB); /* PVH's */
+	write_seed("elf-high", elf);
+}
+
+/* With more segments than are taken. */
+static void seed_elf_many(void)
+{
+	enum { SEGMENTS = 20 };
+	struct bytes elf = make_elf();
+	store_le64(elf.data + offsetof(Elf64_Ehdr, e_phoff), elf.len);
+	store_le16(elf.data + offsetof(Elf64_Ehdr, e_phnum), SEGMENTS);
+	for (unsigned i = 0; i < SEGMENTS; i++) {
+		const Elf64_Phdr bss = { .p_type = PT_LOAD, .p_paddr = (i + 1) * MIB, .p_memsz = MIB };
+		bytes_append(&elf, &bss, sizeof(bss));
+	}
+	write_seed("elf-many", elf);
+}
+
 static void seed_elf(void)
 {
+	seed_elf_high();
+	seed_elf_many();
 	write_seed("elf", make_elf());
 }
 
@@ -66,8 +93,37 @@ static void seed_zboot(void)
 	seed_packed("zboot", make_arm64_image(), true);
 }
 
+/* What unpacks to more than the fuzzer's limit, packed as small as it gets. */
+static void seed_bombs(size_t len)
+{
+	static const char *const how[] = { "gzip", "zstd", "xz" };
+	struct bytes plain = zeros(len);
+	for (size_t i = 0; i < ARRAY_SIZE(how); i++) {
+		char path[64];
+		snprintf(path, sizeof(path), "bomb-%s", how[i]);
+		write_seed(path, pack(how[i], &plain));
+	}
+	bytes_free(&plain);
+}
+
+/* An ELF kernel in four wrappings, which is as many as are taken off, and in five. */
+static void seed_nested(void)
+{
+	static const char *const how[] = { "gzip", "zstd", "lz4", "xz", "gzip" };
+	struct bytes nested = make_elf();
+	for (size_t i = 0; i < ARRAY_SIZE(how); i++) {
+		struct bytes packed = pack(how[i], &nested);
+		bytes_free(&nested);
+		nested = packed;
+		if (i == 3)
+			write_seed("nested-4", bytes_of(nested.data, nested.len));
+	}
+	write_seed("nested-5", nested);
+}
+
 static void seed_unpack(void)
 {
+	seed_bombs(2 * MIB);
 	struct bytes plain = zeros(300);
 	for (size_t i = 0; i < plain.len; i++)
 		plain.data[i] = (uint8_t)(i * i >> 3);
@@ -81,6 +137,9 @@ static void seed_identify(void)
 	seed_elf();
 	seed_arm64_image();
 	write_seed("text", bytes_of("#!/bin/sh\n", 10));
+	struct bytes efi = make_arm64_image();
+	memset(efi.data + 56, 0, 4); /* an EFI program that is no Image */
+	write_seed("efi", efi);
 }
 
 static void seed_kernel(void)
@@ -89,6 +148,31 @@ static void seed_kernel(void)
 	seed_zboot();
 	seed_packed("elf", make_elf(), false);
 	seed_packed("bzimage", make_bzimage(), false);
+	seed_bombs(5 * MIB);
+	seed_nested();
+}
+
+/* @image, which is taken over, behind a machine's memory and the length of an initrd. */
+static void seed_machine(const char *name, struct bytes image)
+{
+	static const uint32_t mib[] = { 1, 80, 3072, 5120 };
+	for (size_t i = 0; i < ARRAY_SIZE(mib); i++) {
+		char path[64];
+		struct bytes seed = zeros(12);
+		store_le32(seed.data, mib[i] - 1);
+		store_le64(seed.data + 4, mib[i] % 3 * 5 * MIB + 1);
+		bytes_append(&seed, image.data, image.len);
+		snprintf(path, sizeof(path), "%s-%u", name, mib[i]);
+		write_seed(path, seed);
+	}
+	bytes_free(&image);
+}
+
+static void seed_place(void)
+{
+	seed_machine("bzimage", make_bzimage());
+	seed_machine("elf", make_elf());
+	seed_machine("arm64_image", make_arm64_image());
 }
 
 static const struct {
@@ -97,7 +181,7 @@ static const struct {
 } seeds[] = {
 	{ "fuzz_bzimage", seed_bzimage }, { "fuzz_elf", seed_elf },       { "fuzz_arm64_image", seed_arm64_image },
 	{ "fuzz_zboot", seed_zboot },     { "fuzz_unpack", seed_unpack }, { "fuzz_identify", seed_identify },
-	{ "fuzz_kernel", seed_kernel },
+	{ "fuzz_kernel", seed_kernel },   { "fuzz_place", seed_place },
 };
 
 int main(int argc, char **argv)

@@ -340,11 +340,12 @@ static void test_log(void **state)
 {
 	static char log[4096];
 	guest_new(&guest, "hello");
+	guest_set(&guest, "name", "web 1");
 	assert_int_equal(cvmm_vm_set_log(guest.vm, CVMM_LOG_INFO, on_log, log, NULL), 0);
 	guest_start(&guest);
 	guest_ends(&guest, CVMM_END_POWER_OFF, NULL);
 	guest_free(&guest);
-	assert_non_null(strstr(log, "2 vm: ended: power-off\n"));
+	assert_non_null(strstr(log, "2 web 1: vm: ended: power-off\n"));
 	assert_null(strstr(log, "3 "));
 }
 

@@ -26,7 +26,7 @@ static int setup(void **state)
 	vm.config = &config;
 	vm.kvm_fd = kvm_open(&err);
 	assert_true(vm.kvm_fd >= 0);
-	if (vm_create(&vm, &err) < 0)
+	if (vm_build(&vm, &err) < 0)
 		fail_msg("%s", err.msg);
 	return 0;
 }

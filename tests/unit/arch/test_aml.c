@@ -36,6 +36,7 @@ static void test_names(void **state)
 		size_t len;
 	} cases[] = {
 		{ "_SB", "_SB_", 4 },
+		{ "ABCD", "ABCD", 4 },
 		{ "\\_S5", "\\_S5_", 5 },
 		{ "\\_SB.PWRB", "\\\x2e_SB_PWRB", 10 },
 		{ "X.Y.Z", "\x2f\x03X___Y___Z___", 14 },
@@ -53,7 +54,8 @@ static void test_eisa_ids(void **state)
 	struct aml aml = { .buf = buf, .size = sizeof(buf) };
 	aml_eisa_id(&aml, "PNP0501");
 	aml_eisa_id(&aml, "PNP0C0C");
-	assert_aml(&aml, "\x0c\x41\xd0\x05\x01\x0c\x41\xd0\x0c\x0c", 10);
+	aml_eisa_id(&aml, "AZK9F10");
+	assert_aml(&aml, "\x0c\x41\xd0\x05\x01\x0c\x41\xd0\x0c\x0c\x0c\x07\x4b\x9f\x10", 15);
 }
 
 /* ACPI 6.5, 20.2.4: at each boundary the length, which counts itself, as one reads it back. */
@@ -137,12 +139,26 @@ static void test_overflow_is_noticed(void **state)
 	assert_int_equal(need, 2 + 1 + 4 + 5 + 1 + 1 + 2 + 8 + 2);
 }
 
+/* What no longer fits stays noticed when something shorter fits again. */
+static void test_overflow_stays(void **state)
+{
+	uint8_t buf[4] = { 0 };
+	struct aml aml = { .buf = buf, .size = 3 };
+	aml_integer(&aml, 0x12345678);
+	assert_true(aml.overflow);
+	aml_mark mark = aml_if(&aml);
+	aml_close(&aml, mark);
+	assert_true(aml.overflow);
+	assert_int_equal(buf[3], 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_integers_take_the_shortest_form),
 		cmocka_unit_test(test_names),
 		cmocka_unit_test(test_eisa_ids),
+		cmocka_unit_test(test_overflow_stays),
 		cmocka_unit_test(test_package_length_boundaries),
 		cmocka_unit_test(test_device_with_resources),
 		cmocka_unit_test(test_overflow_is_noticed),

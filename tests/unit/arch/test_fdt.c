@@ -121,6 +121,25 @@ static void check_reg(const void *blob, int node, int count, int index, uint64_t
 	assert_int_equal(cell64(blob, node, "reg", count, index + 2), size);
 }
 
+/* What reads its children's "reg" by. */
+static void check_cells(const void *blob, int node, int address, int size)
+{
+	assert_true(has(blob, node, "#address-cells") && has(blob, node, "#size-cells"));
+	assert_int_equal(fdt_address_cells(blob, node), address);
+	assert_int_equal(fdt_size_cells(blob, node), size);
+}
+
+static void check_root(const void *blob)
+{
+	check_cells(blob, 0, 2, 2);
+	assert_true(compatible(blob, 0, "linux,dummy-virt"));
+	assert_string_equal(string(blob, 0, "model"), "cvmm");
+	int clock = node_of(blob, "/apb-pclk");
+	assert_true(compatible(blob, clock, "fixed-clock"));
+	assert_int_equal(cell(blob, clock, "#clock-cells", 1, 0), 0);
+	assert_int_equal(cell(blob, clock, "clock-frequency", 1, 0), 24000000);
+}
+
 static void check_chosen(const void *blob, const struct sample *sample)
 {
 	int chosen = node_of(blob, "/chosen"), len;
@@ -144,8 +163,7 @@ static void check_cpus(const void *blob, const struct sample *sample)
 {
 	int cpus = node_of(blob, "/cpus"), node;
 	unsigned count = 0;
-	assert_int_equal(fdt_address_cells(blob, cpus), 2);
-	assert_int_equal(fdt_size_cells(blob, cpus), 0);
+	check_cells(blob, cpus, 2, 0);
 	fdt_for_each_subnode(node, blob, cpus)
 	{
 		char name[32];
@@ -154,6 +172,7 @@ static void check_cpus(const void *blob, const struct sample *sample)
 		assert_string_equal(fdt_get_name(blob, node, NULL), name);
 		assert_int_equal(cell64(blob, node, "reg", 2, 0), affinity);
 		assert_string_equal(string(blob, node, "device_type"), "cpu");
+		assert_true(compatible(blob, node, "arm,armv8"));
 		assert_string_equal(string(blob, node, "enable-method"), "psci");
 		count++;
 	}
@@ -165,6 +184,8 @@ static void check_gic(const void *blob, const struct sample *sample)
 	int gic = node_of(blob, "/interrupt-controller@8000000");
 	assert_true(has(blob, gic, "interrupt-controller"));
 	assert_int_equal(cell(blob, gic, "#interrupt-cells", 1, 0), 3);
+	check_cells(blob, gic, 2, 2);
+	assert_true(has(blob, gic, "ranges"));
 	assert_int_equal(cell(blob, 0, "interrupt-parent", 1, 0), fdt_get_phandle(blob, gic));
 	assert_true(compatible(blob, gic, sample->gic == FDT_GIC_V3 ? "arm,gic-v3" : "arm,gic-400"));
 	if (sample->gic == FDT_GIC_V3) {
@@ -179,6 +200,8 @@ static void check_gic(const void *blob, const struct sample *sample)
 	if (!sample->its)
 		return;
 	assert_true(compatible(blob, its, "arm,gic-v3-its"));
+	assert_true(has(blob, its, "msi-controller"));
+	assert_int_not_equal(fdt_get_phandle(blob, its), 0); /* for who sends messages */
 	assert_int_equal(cell(blob, its, "#msi-cells", 1, 0), 1);
 	check_reg(blob, its, 4, 0, ITS_BASE, ITS_SIZE);
 }
@@ -193,8 +216,10 @@ static void check_private_interrupts(const void *blob, const struct sample *samp
 		assert_int_equal(cell(blob, timer, "interrupts", 12, 3 * i + 1), ppis[i]);
 	}
 	assert_int_equal(pmu >= 0, sample->pmu);
-	if (sample->pmu)
+	if (sample->pmu) {
+		assert_true(compatible(blob, pmu, "arm,armv8-pmuv3"));
 		check_interrupt(blob, pmu, 1, 7, LEVEL_HIGH);
+	}
 	assert_string_equal(string(blob, node_of(blob, "/psci"), "method"), "hvc");
 	assert_true(compatible(blob, node_of(blob, "/psci"), "arm,psci-0.2"));
 }
@@ -231,6 +256,7 @@ static void test_samples(void **state)
 		int memory = node_of(blob, "/memory@40000000");
 		assert_string_equal(string(blob, memory, "device_type"), "memory");
 		check_reg(blob, memory, 4, 0, RAM_BASE, samples[i].ram_mib * MIB);
+		check_root(blob);
 		check_chosen(blob, &samples[i]);
 		check_cpus(blob, &samples[i]);
 		check_gic(blob, &samples[i]);

@@ -146,6 +146,23 @@ static void test_zero_page_without_initrd(void **state)
 	assert_int_equal(load_le32(page + 0x218) | load_le32(page + 0x21c), 0);
 }
 
+/* The high halves of what did not fit 32 bits go to fields of their own. */
+static void test_zero_page_beyond_32_bits(void **state)
+{
+	uint8_t page[ZERO_PAGE_SIZE];
+	struct linux_boot boot = sample();
+	boot.initrd_gpa = 0x1122334455;
+	boot.initrd_len = 0x99887766aa;
+	boot.cmdline_gpa = 0xccddeeff00;
+	zero_page_build(page, &boot);
+	assert_int_equal(load_le32(page + 0x218), 0x22334455);
+	assert_int_equal(load_le32(page + 0xc0), 0x11);
+	assert_int_equal(load_le32(page + 0x21c), 0x887766aa);
+	assert_int_equal(load_le32(page + 0xc4), 0x99);
+	assert_int_equal(load_le32(page + 0x228), 0xddeeff00);
+	assert_int_equal(load_le32(page + 0xc8), 0xcc);
+}
+
 static void test_initrd_addr_max(void **state)
 {
 	uint8_t header[0x7f] = { 0 };
@@ -173,9 +190,14 @@ static void test_pvh(void **state)
 	uint8_t start[PVH_START_LEN], module[PVH_MODULE_LEN], map[E820_MAX * PVH_MAP_ENTRY_LEN];
 	struct linux_boot boot = sample();
 	const struct pvh_gpas at = { .module = 0x6040, .map = 0x7000 };
+	memset(start, 0xa5, sizeof(start)); /* reserved fields and all: memory may not be fresh */
+	memset(module, 0xa5, sizeof(module));
+	memset(map, 0xa5, sizeof(map));
 	pvh_start_build(start, &boot, &at);
 	pvh_module_build(module, &boot);
 	pvh_map_build(map, boot.map);
+	assert_int_equal(load_le32(start + 52), 0);
+	assert_int_equal(load_le64(module + 16) | load_le64(module + 24), 0);
 	assert_int_equal(load_le32(start), 0x336ec578);
 	assert_int_equal(load_le32(start + 4), 1);
 	assert_int_equal(load_le32(start + 8), 0);
@@ -279,6 +301,7 @@ int main(void)
 		cmocka_unit_test(test_zero_page_of_a_short_header),
 		cmocka_unit_test(test_zero_page_of_an_elf),
 		cmocka_unit_test(test_zero_page_without_initrd),
+		cmocka_unit_test(test_zero_page_beyond_32_bits),
 		cmocka_unit_test(test_initrd_addr_max),
 		cmocka_unit_test(test_rng_seed),
 		cmocka_unit_test(test_pvh),

@@ -99,6 +99,31 @@ static void test_elf(void **state)
 	assert_int_equal(gpa, 3 * GIB - 4096);
 }
 
+/* What fits to the last byte fits; a byte or page more does not. */
+static void test_exact_fits(void **state)
+{
+	struct kernel_image low = elf(MIB, 0x1000), high = elf(3 * GIB - 0x2000, 0x1000), kernel = bzimage();
+	struct cvmm_error err = { 0 };
+	struct place place;
+	uint64_t gpa;
+	assert_int_equal(place_kernel(&low, 2 * MIB, &place, NULL), 0);  /* from 1 MiB on */
+	assert_int_equal(place_kernel(&high, 4 * GIB, &place, NULL), 0); /* up to 3 GiB */
+	assert_int_equal(place.end, 3 * GIB);
+	high.segments[0].mem_len++;
+	assert_int_equal(place_kernel(&high, 4 * GIB, &place, &err), -ENOMEM);
+	assert_string_equal(err.msg, "does not fit below 3 GiB, where it must be");
+	kernel.init_size = 0x3000000; /* ends at 64 MiB */
+	assert_int_equal(place_kernel(&kernel, 64 * MIB, &place, NULL), 0);
+	assert_int_equal(place_initrd(&kernel, 80 * MIB, 16 * MIB, &gpa, NULL), 0);
+	assert_int_equal(gpa, 64 * MIB);
+	assert_int_equal(place_initrd(&kernel, 80 * MIB, 16 * MIB + 1, &gpa, NULL), -ENOMEM);
+	store_le32(header + 0x22c - 0x1f1, 80 * MIB - 1);
+	assert_int_equal(place_initrd(&kernel, GIB, 16 * MIB, &gpa, NULL), 0);
+	assert_int_equal(gpa, 64 * MIB);
+	assert_int_equal(place_initrd(&kernel, GIB, 16 * MIB + 1, &gpa, &err), -ENOMEM);
+	assert_string_equal(err.msg, "does not fit below 0x5000000, where the kernel wants it");
+}
+
 static void test_impossible_kernels(void **state)
 {
 	struct kernel_image low = elf(0x8000, 0x1000), high = elf(3 * GIB - 0x1000, 0x2000), end = elf(1ull << 62, 1);
@@ -125,6 +150,7 @@ int main(void)
 		cmocka_unit_test(test_too_little_memory_is_named),
 		cmocka_unit_test(test_initrd_limits),
 		cmocka_unit_test(test_elf),
+		cmocka_unit_test(test_exact_fits),
 		cmocka_unit_test(test_impossible_kernels),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -60,7 +60,9 @@ static void test_dispatch(void **state)
 /* Each address of windows that touch each other goes to its own device, again and again. */
 static void test_every_address_of_adjacent_windows(void **state)
 {
-	static const struct device_ops wide_ops = { .name = "wide", .widths = 1 | 8, .read = probe_read, .write = probe_write };
+	static const struct device_ops wide_ops = {
+		.name = "wide", .widths = 1 | 8, .read = probe_read, .write = probe_write
+	};
 	enum { PROBES = 5, SIZE = 8 };
 	struct bus bus = { .name = "pio" };
 	struct probe probes[PROBES] = { 0 };

@@ -225,6 +225,30 @@ static void test_notes_of_others(void **state)
 	expect_pvh(true);
 }
 
+static void test_entries_of_odd_lengths(void **state)
+{
+	static const uint32_t lens[] = { 0, 1, 3, 5, 7 };
+	for (size_t i = 0; i < ARRAY_SIZE(lens); i++) {
+		store_le32(elf.data + ELF_NOTE + 4, lens[i]);
+		expect_pvh(false);
+	}
+}
+
+/* The first entry found counts, whatever notes follow; and notes are where PT_NOTE says, nowhere else. */
+static void test_several_notes(void **state)
+{
+	static const uint8_t other[24] = { 4, 0, 0, 0, 8, 0, 0, 0, 18, 0, 0, 0, 'X', 'e', 'n', 0, 1 };
+	uint8_t *more = elf.data + ELF_PHDRS + DATA * ELF_PHDR_LEN;
+	const Elf64_Phdr phdr = { .p_type = PT_NOTE, .p_offset = elf.len, .p_filesz = sizeof(other) };
+	memcpy(more, &phdr, sizeof(phdr));
+	bytes_append(&elf, other, sizeof(other));
+	expect_pvh(true);
+	memset(elf.data + phdr.p_offset, 0xff, sizeof(other));
+	expect_pvh(true);
+	store_le32(PHDR(NOTE, p_type), PT_DYNAMIC);
+	expect_pvh(false);
+}
+
 static void test_notes_out_of_range(void **state)
 {
 	uint8_t *note = elf.data + ELF_NOTE;
@@ -336,6 +360,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_empty_segments_are_none, make, unmake),
 		cmocka_unit_test_setup_teardown(test_entries, make, unmake),
 		cmocka_unit_test_setup_teardown(test_notes_of_others, make, unmake),
+		cmocka_unit_test_setup_teardown(test_entries_of_odd_lengths, make, unmake),
+		cmocka_unit_test_setup_teardown(test_several_notes, make, unmake),
 		cmocka_unit_test_setup_teardown(test_notes_out_of_range, make, unmake),
 		cmocka_unit_test_setup_teardown(test_four_byte_entry, make, unmake),
 		cmocka_unit_test_setup_teardown(test_both_alignments, make, unmake),

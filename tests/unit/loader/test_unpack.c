@@ -188,6 +188,11 @@ static void test_lz4_legacy_blocks(void **state)
 	packed = pack("lz4 legacy", &plain);
 	bytes_append(&packed, "\0\0\x80\0", 4);
 	expect_plain(&packed, &plain);
+	bytes_append(&packed, "more", 4); /* a block of no bytes, or of 2 GiB, is none */
+	store_le32(packed.data + packed.len - 8, 0);
+	expect_plain(&packed, &plain);
+	store_le32(packed.data + packed.len - 8, 0x7fffffff);
+	expect_plain(&packed, &plain);
 	bytes_free(&packed);
 	bytes_free(&plain);
 }

@@ -416,6 +416,8 @@ static const struct {
 	{ "{\"cpus\": \"four\"}", "\"cpus\": expected a number from 1 to 254, found the string \"four\"", -EINVAL },
 	{ "{\"cpus\": \"4\"}", "\"cpus\": expected a number from 1 to 254, found the string \"4\"", -EINVAL },
 	{ "{\"cpus\": 2.5}", "\"cpus\": expected a number from 1 to 254, found the number 2.5", -EINVAL },
+	{ "{\"cpus\": 4.0}", "\"cpus\": expected a number from 1 to 254, found the number 4.0", -EINVAL },
+	{ "{\"cpus\": 1e2}", "\"cpus\": expected a number from 1 to 254, found the number 100.0", -EINVAL },
 	{ "{\"cpus\": 0}", "\"cpus\": expected a number from 1 to 254, found the number 0", -ERANGE },
 	{ "{\"cpus\": -4}", "\"cpus\": expected a number from 1 to 254, found the number -4", -ERANGE },
 	{ "{\"cpus\": null}", "\"cpus\": expected a number from 1 to 254, found null", -EINVAL },

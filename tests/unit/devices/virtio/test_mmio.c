@@ -43,6 +43,8 @@ static void echo_notify(struct virtio_device *vdev, unsigned queue)
 
 static void echo_reset(struct virtio_device *vdev, bool machine)
 {
+	for (unsigned i = 0; i < vdev->queue_count; i++)
+		assert_false(vdev->queues[i].running);
 	echo->resets++;
 	echo->machine_resets += machine;
 	echo->answered = 0;
@@ -409,8 +411,11 @@ static void test_nothing_is_touched_before_driver_ok(void **state)
 	reg_write(&drv, VIRTIO_MMIO_QUEUE_NOTIFY, 0);
 	assert_int_equal(echo->notified, 0);
 	assert_int_equal(drv.queues[0].used->idx, 0);
+	assert_true(driver_setup_queue(&drv, 1, 8, false));
+	offer(1);
 	driver_add_status(&drv, S_DRIVER_OK); /* the early kick is made good */
 	assert_answered(0);
+	assert_answered(1); /* for each queue */
 	assert_true(drv.irq);
 }
 
@@ -543,6 +548,31 @@ static void test_save_and_load_in_the_middle(void **state)
 	assert_answered(1);
 }
 
+/* A device may be saved at any stage, also before there is anything to say. */
+static void test_save_and_load_on_the_way(void **state)
+{
+	static const uint32_t stages[] = { 0, S_ACK, S_ACK | S_DRIVER, S_ACK | S_DRIVER | S_FEATURES_OK, S_FAILED };
+	static const uint32_t bits[] = { S_ACK, S_DRIVER, S_FEATURES_OK, S_FAILED };
+	size_t size = drv.dev->ops->state_size;
+	CLEANUP_FREE uint8_t *saved = malloc(size), *again = malloc(size);
+	for (size_t i = 0; i < ARRAY_SIZE(stages); i++) {
+		reg_write(&drv, VIRTIO_MMIO_STATUS, 0);
+		driver_accept(&drv, stages[i] & S_FEATURES_OK ? F_VERSION_1 : F_ECHO); /* or not for good yet */
+		for (size_t b = 0; b < ARRAY_SIZE(bits); b++)
+			if (stages[i] & bits[b])
+				driver_add_status(&drv, bits[b]);
+		reg_write(&drv, VIRTIO_MMIO_QUEUE_SEL, 1);
+		reg_write(&drv, VIRTIO_MMIO_QUEUE_NUM, 0xffff); /* as long as it is not to be ready */
+		assert_int_equal(driver_status(&drv), stages[i]);
+		drv.dev->ops->save(drv.dev, saved);
+		drv.dev->ops->reset(drv.dev);
+		assert_int_equal(drv.dev->ops->load(drv.dev, saved), 0);
+		drv.dev->ops->save(drv.dev, again);
+		assert_memory_equal(saved, again, size);
+		assert_int_equal(driver_status(&drv), stages[i]);
+	}
+}
+
 static void test_nonsense_is_not_loaded(void **state)
 {
 	go_live(0);
@@ -573,7 +603,9 @@ static void test_nonsense_is_not_loaded(void **state)
 	REFUSED(bad.queues[1].ready = 7);
 	REFUSED(bad.queues[1].last_avail = 9);
 	REFUSED(bad.answered = 1001);
+	drv.irq = false; /* another interrupt controller: a load brings it into agreement */
 	assert_int_equal(drv.dev->ops->load(drv.dev, &good), 0);
+	assert_true(drv.irq);
 	assert_answered(0);
 	offer(0);
 	driver_kick(&drv, 0);
@@ -601,6 +633,7 @@ int main(void)
 		TEST(test_failed_driver_is_left_alone),
 		TEST(test_resets),
 		TEST(test_save_and_load_in_the_middle),
+		TEST(test_save_and_load_on_the_way),
 		TEST(test_nonsense_is_not_loaded),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

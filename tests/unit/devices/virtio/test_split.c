@@ -578,6 +578,25 @@ static void test_copying_into_chains(void **state)
 	assert_memory_equal(got, "\0\0\0\0", 4); /* what is readable is not ours */
 }
 
+/* A chain that comes back after its queue stopped, be it for a reset, is not put into the ring. */
+static void test_push_to_a_stopped_queue(void **state)
+{
+	one_buffer(4, 0);
+	ring_offer(&ring, 0);
+	ring_offer(&ring, 0);
+	assert_true(virtqueue_pop(&vq, &chain));
+	virtqueue_stop(&vq);
+	virtqueue_push(&vq, &chain, 8);
+	assert_false(virtqueue_publish(&vq));
+	assert_false(virtqueue_pop(&vq, &chain));
+	assert_int_equal(ring.used->idx, 0);
+	assert_int_equal(ring.used->ring[0].len, 0);
+	assert_int_equal(vq.s.used, 0);
+	virtqueue_reset(&vq);
+	assert_int_equal(vq.s.ready | vq.s.size | vq.s.last_avail, 0);
+	assert_false(vq.running);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -591,6 +610,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_more_outstanding_than_the_queue_holds, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_largest_ring_does_not_confuse_directions, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_ring_rewritten_while_read, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_push_to_a_stopped_queue, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_copying_into_chains, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
