@@ -37,6 +37,16 @@ int arch_vcpus_init(struct vm *vm, struct cvmm_error *err);
 /* Make the machine's devices with vm_add_device(): serial port, clock, power button. */
 int arch_add_devices(struct vm *vm, struct cvmm_error *err);
 
+/* Where virtio-mmio devices sit: slots from 0, each with an address and an interrupt of its own (layout.h). */
+struct virtio_slot {
+	uint64_t base;
+	unsigned gsi;
+};
+extern const unsigned arch_virtio_slots;
+struct virtio_slot arch_virtio_slot(unsigned slot);
+/* Put @dev, taken as by vm_add_device(), into @slot, and tell the guest of it. Each slot once, in their order. */
+int arch_add_virtio(struct vm *vm, unsigned slot, struct device *dev, struct cvmm_error *err);
+
 /* What is to be booted. Nothing owned. */
 struct boot {
 	const struct kernel_image *kernel;

@@ -12,6 +12,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <linux/input.h>
 #include <linux/rtc.h>
 #include <poll.h>
@@ -365,6 +366,258 @@ static void test_echo(void)
 	free(line);
 }
 
+/* ---- virtio devices -------------------------------------------------------------------------------------------- */
+
+static void test_rng(void)
+{
+	unsigned char bytes[4096];
+	bool seen[256] = { false };
+	int fd, values = 0;
+	size_t len = 0;
+	char line[64];
+
+	load_modules("devices");
+	read_line("/sys/class/misc/hw_random/rng_current", line, sizeof(line));
+	report("rng.current %s", line);
+	fd = open("/dev/hwrng", O_RDONLY | O_CLOEXEC);
+	for (ssize_t got; fd >= 0 && len < sizeof(bytes) && (got = read(fd, bytes + len, sizeof(bytes) - len)) > 0;)
+		len += (size_t)got;
+	if (fd >= 0)
+		close(fd);
+	for (size_t i = 0; i < len; i++)
+		seen[bytes[i]] = true;
+	for (size_t i = 0; i < ARRAY_SIZE(seen); i++)
+		values += seen[i];
+	report("rng.bytes %zu", len);
+	report("rng.values %d", values);
+}
+
+/*
+ * A disk is written chunk by chunk, out of order, by several processes at once and in pieces of several sizes, so that
+ * requests overlap and complete out of order; then it is read in the same manner and in other pieces. Each word of it says
+ * where it belongs.
+ */
+enum { CHUNK = 65536, CHUNK_STEP = 37, DISK_WORKERS = 4 };
+
+struct disk {
+	int fd;
+	uint64_t chunks, first; /* first: of those to be worked on */
+};
+
+static uint64_t word_at(uint64_t off)
+{
+	return (off + 1) * 0x9e3779b97f4a7c15ULL;
+}
+
+static size_t piece_of(uint64_t chunk)
+{
+	static const size_t sizes[] = { CHUNK, 4096, 20480, 512 };
+
+	return sizes[chunk % 16 ? chunk % 3 : 3];
+}
+
+/* 0 or an errno. */
+static int write_chunk(const struct disk *disk, uint64_t chunk, uint64_t *buf)
+{
+	uint64_t start = chunk * CHUNK;
+
+	for (size_t i = 0; i < CHUNK / sizeof(*buf); i++)
+		buf[i] = word_at(start + i * sizeof(*buf));
+	for (size_t at = 0, len; at < CHUNK; at += len) {
+		len = CHUNK - at < piece_of(chunk) ? CHUNK - at : piece_of(chunk);
+		if (pwrite(disk->fd, (char *)buf + at, len, (off_t)(start + at)) != (ssize_t)len)
+			return errno ? errno : EIO;
+	}
+	return 0;
+}
+
+static int read_chunk(const struct disk *disk, uint64_t chunk, uint64_t *buf)
+{
+	uint64_t start = chunk * CHUNK;
+
+	for (size_t at = 0, len; at < CHUNK; at += len) {
+		len = CHUNK - at < piece_of(chunk + 1) ? CHUNK - at : piece_of(chunk + 1);
+		if (pread(disk->fd, (char *)buf + at, len, (off_t)(start + at)) != (ssize_t)len)
+			return errno ? errno : EIO;
+	}
+	return 0;
+}
+
+static int verify_chunk(const struct disk *disk, uint64_t chunk, uint64_t *buf)
+{
+	int code = read_chunk(disk, chunk, buf);
+
+	for (size_t i = 0; code == 0 && i < CHUNK / sizeof(*buf); i++)
+		if (buf[i] != word_at(chunk * CHUNK + i * sizeof(*buf)))
+			code = EILSEQ;
+	return code;
+}
+
+static int verify_zeroes(const struct disk *disk, uint64_t chunk, uint64_t *buf)
+{
+	int code = read_chunk(disk, chunk, buf);
+
+	for (size_t i = 0; code == 0 && i < CHUNK / sizeof(*buf); i++)
+		if (buf[i])
+			code = EILSEQ;
+	return code;
+}
+
+static int work(const struct disk *disk, int (*fn)(const struct disk *, uint64_t, uint64_t *), uint64_t worker)
+{
+	uint64_t *buf = aligned_alloc(4096, CHUNK);
+	int code = buf ? 0 : ENOMEM;
+
+	for (uint64_t i = worker; code == 0 && i < disk->chunks; i += DISK_WORKERS)
+		code = fn(disk, disk->first + i * CHUNK_STEP % disk->chunks, buf);
+	free(buf);
+	return code;
+}
+
+/* @fn on every chunk; says what went wrong. */
+static void on_chunks(const char *name, const char *what, const struct disk *disk,
+                      int (*fn)(const struct disk *, uint64_t, uint64_t *))
+{
+	pid_t pids[DISK_WORKERS];
+	int status;
+
+	for (unsigned i = 0; i < DISK_WORKERS; i++) {
+		pids[i] = fork();
+		if (!pids[i])
+			_exit(work(disk, fn, i));
+	}
+	for (unsigned i = 0; i < DISK_WORKERS; i++)
+		if (waitpid(pids[i], &status, 0) != pids[i] || status)
+			report("error disk %s: %s: worker %u: status %x", name, what, i, (unsigned)status);
+}
+
+/* The second quarter is discarded, the third given back by zeroes. */
+static void punch_disk(const char *name, const struct disk *disk)
+{
+	uint64_t quarter = disk->chunks / 4;
+	uint64_t discard[2] = { quarter * CHUNK, quarter * CHUNK }, zero[2] = { 2 * quarter * CHUNK, quarter * CHUNK };
+	struct disk half = { .fd = disk->fd, .chunks = 2 * quarter, .first = quarter };
+
+	if (ioctl(disk->fd, BLKDISCARD, discard) < 0)
+		report("error disk %s: discard: %s", name, strerror(errno));
+	if (ioctl(disk->fd, BLKZEROOUT, zero) < 0)
+		report("error disk %s: write zeroes: %s", name, strerror(errno));
+	on_chunks(name, "zeroes", &half, verify_zeroes);
+}
+
+static void report_disk(const char *name, int fd)
+{
+	char path[64], features[80];
+	uint64_t size = 0;
+	int ro = -1;
+
+	snprintf(path, sizeof(path), "/sys/block/%s/device/features", name);
+	read_line(path, features, sizeof(features));
+	ioctl(fd, BLKGETSIZE64, &size);
+	ioctl(fd, BLKROGET, &ro);
+	report("disk.%s %llu %d %s", name, (unsigned long long)size, ro, features);
+}
+
+/* What busybox says, as a fact: "KEY NAME FIRST-WORD". */
+static void report_word(const char *key, const char *name, const char *command)
+{
+	char word[128] = "";
+	FILE *out = popen(command, "re");
+
+	if (!out || fscanf(out, "%127s", word) != 1)
+		report("error %s: nothing said", command);
+	if (out)
+		pclose(out);
+	report("%s %s %s", key, name, word);
+}
+
+static void write_refused(const char *name)
+{
+	char path[32];
+	int fd;
+
+	snprintf(path, sizeof(path), "/dev/%s", name);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd >= 0 && write(fd, path, sizeof(path)) >= 0 && fsync(fd) == 0)
+		report("error disk %s: a write to a read-only disk", name);
+	else
+		report("disk.refused %s %s", name, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+}
+
+static void try_disk(const char *name)
+{
+	char path[32], command[80];
+	struct disk disk = { 0 };
+	uint64_t size = 0;
+	int ro = 0;
+
+	snprintf(path, sizeof(path), "/dev/%s", name);
+	disk.fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (disk.fd < 0 || ioctl(disk.fd, BLKROGET, &ro) < 0 || ioctl(disk.fd, BLKGETSIZE64, &size) < 0) {
+		report("error disk %s: %s", name, strerror(errno));
+		return;
+	}
+	report_disk(name, disk.fd);
+	close(disk.fd);
+	if (ro) {
+		write_refused(name);
+	} else {
+		disk.chunks = size / CHUNK;
+		disk.fd = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
+		on_chunks(name, "write", &disk, write_chunk);
+		on_chunks(name, "verify", &disk, verify_chunk);
+		punch_disk(name, &disk);
+		if (fsync(disk.fd) < 0)
+			report("error disk %s: fsync: %s", name, strerror(errno));
+		close(disk.fd);
+	}
+	snprintf(command, sizeof(command), "/bin/busybox md5sum %s", path);
+	report_word("disk.md5", name, command);
+}
+
+/* Call @fn on each virtio disk, in the order of names. */
+static void on_disks(void (*fn)(const char *name))
+{
+	char path[32], name[] = "vda";
+
+	load_modules("devices");
+	for (; name[2] <= 'z'; name[2]++) {
+		snprintf(path, sizeof(path), "/sys/block/%s", name);
+		if (access(path, F_OK) == 0)
+			fn(name);
+	}
+}
+
+static void test_disk(void)
+{
+	on_disks(try_disk);
+}
+
+/* A file system made, filled, left and found again. */
+static void try_filesystem(const char *name)
+{
+	char command[512];
+
+	snprintf(command, sizeof(command),
+	         "b=/bin/busybox; $b mkdir -p /tmp/m && $b mke2fs -F -I 256 /dev/%s >/dev/null && "
+	         "$b mount -t ext4 /dev/%s /tmp/m && $b cp /bin/busybox /tmp/m/a && $b cp -r /modules /tmp/m/b && "
+	         "$b umount /tmp/m && $b mount -t ext4 -o ro /dev/%s /tmp/m && $b cmp /bin/busybox /tmp/m/a && "
+	         "$b diff -r /modules /tmp/m/b && $b umount /tmp/m && echo good",
+	         name, name, name);
+	report_word("filesystem", name, command);
+	snprintf(command, sizeof(command), "/bin/busybox md5sum /dev/%s", name);
+	report_word("disk.md5", name, command);
+}
+
+static void test_filesystem(void)
+{
+	on_disks(try_filesystem);
+}
+
+/* ---- kernel messages ------------------------------------------------------------------------------------------- */
+
 /* Kernel messages of level warning and worse, and those that speak of trouble at any level. */
 static bool dmesg_is_bad(unsigned level, const char *text)
 {
@@ -569,7 +822,8 @@ static void carry_out(const char *order)
 		{ "rtc", test_rtc },      { "echo", test_echo },
 		{ "dmesg", test_dmesg },  { "poweroff", end_poweroff },
 		{ "reset", end_reset },   { "panic", end_panic },
-		{ "button", end_button },
+		{ "button", end_button }, { "rng", test_rng },
+		{ "disk", test_disk },    { "filesystem", test_filesystem },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(orders); i++) {

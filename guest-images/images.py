@@ -48,6 +48,8 @@ ARCHES = {arch.name: arch for arch in (
     Arch("aarch64", "arm64", button=("evdev", "virtio_mmio", "virtio_input")),
 )}
 
+DEVICES = ("virtio_mmio", "virtio_rng", "virtio_blk")  # for cvmm's --rng and --disk
+
 
 # ---- packages ---------------------------------------------------------------------------------------------------
 
@@ -174,18 +176,22 @@ def base_archive(arch, init, busybox):
     return archive
 
 
-def add_modules(archive, group, modules):
-    """Modules for one purpose: the files, and their names in loading order in modules/GROUP."""
-    names = []
-    for name, data in modules:
-        names.append(name)
+def add_modules(archive, groups):
+    """Modules by purpose: the files, and for each group their names in loading order in modules/GROUP."""
+    files = {}
+    for group, modules in groups.items():
+        names = []
+        for name, data in modules:
+            names.append(name)
+            files[name] = data
+        archive.file(f"modules/{group}", "".join(f"{name}\n" for name in names).encode())
+    for name, data in files.items():
         archive.file(f"modules/{name}.ko", data)
-    archive.file(f"modules/{group}", "".join(f"{name}\n" for name in names).encode())
 
 
 def guest_initrd(arch, tree, busybox):
     archive = base_archive(arch, HERE / "agent.c", busybox)
-    add_modules(archive, "button", tree.modules(arch.button))
+    add_modules(archive, {"button": tree.modules(arch.button), "devices": tree.modules(DEVICES)})
     return archive.bytes()
 
 

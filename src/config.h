@@ -11,6 +11,7 @@
 #include "src/devconf.h"
 
 enum on_reset { ON_RESET_STOP, ON_RESET_RESTART };
+enum { CONFIG_IOTHREADS_MAX = 16 };
 enum entry_choice { ENTRY_AUTO, ENTRY_LINUX64, ENTRY_PVH };
 
 struct config {

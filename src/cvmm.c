@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * cvmm.h implemented: the handle, its states and its I/O thread.
+ * cvmm.h implemented: the handle, its states and its I/O threads.
  *
- * A VM ends on the I/O thread: the last vCPU thread that leaves posts handle_all_left(), which either builds the VM anew
+ * A VM ends on the first I/O thread: the last vCPU thread that leaves posts handle_all_left(), which either builds the VM anew
  * (a reset, when the user wants restarts) or makes the result public. handle->lock guards what is marked so; it is taken
  * before vm->lock and never while a device's lock is held.
  */
@@ -23,9 +23,17 @@
 #include "src/console.h"
 #include "src/kvm.h"
 #include "src/thread.h"
+#include "src/virtio_devices.h"
 #include "src/vm.h"
 
 enum { DRAIN_MS = 2000 };
+
+/* An I/O thread. The first serves the console and the machine's own devices, too, and is what ends a VM. */
+struct io_thread {
+	struct cvmm_vm *handle; /* not owned */
+	struct loop *loop;      /* owned */
+	pthread_t thread;
+};
 
 struct cvmm_vm {
 	struct config config;
@@ -34,13 +42,13 @@ struct cvmm_vm {
 	int event_fd; /* owned */
 
 	/* from create on */
-	int kvm_fd;             /* owned */
-	struct loop *loop;      /* owned */
-	struct console *console; /* owned */
+	int kvm_fd; /* owned */
+	struct io_thread io[CONFIG_IOTHREADS_MAX];
+	unsigned io_count;        /* loops made */
+	unsigned io_threads;      /* of these, how many have a thread */
+	struct console *console;  /* owned */
 	struct vm vm;
 	struct loop_call all_left;
-	pthread_t io_thread;
-	bool has_io_thread;
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
@@ -49,7 +57,7 @@ struct cvmm_vm {
 	bool built;          /* vm is whole; false while it is made anew */
 	bool stop_requested; /* outlives creating and rebuilding */
 	struct cvmm_result result;
-	char *report; /* owned; what result.report points to */
+	char *report;          /* owned; what result.report points to */
 	uint64_t exits_before; /* of builds before this one */
 };
 
@@ -246,8 +254,8 @@ int cvmm_vm_set_log(struct cvmm_vm *handle, enum cvmm_log_level level,
 static const char *end_name(enum cvmm_end end)
 {
 	static const char *const names[] = {
-		[CVMM_END_NONE] = "running",   [CVMM_END_POWER_OFF] = "power-off", [CVMM_END_RESET] = "reset",
-		[CVMM_END_CRASH] = "crash",    [CVMM_END_STOPPED] = "stopped",     [CVMM_END_ERROR] = "error",
+		[CVMM_END_NONE] = "running", [CVMM_END_POWER_OFF] = "power-off", [CVMM_END_RESET] = "reset",
+		[CVMM_END_CRASH] = "crash",  [CVMM_END_STOPPED] = "stopped",     [CVMM_END_ERROR] = "error",
 	};
 	return names[end];
 }
@@ -290,7 +298,10 @@ static int handle_build(struct cvmm_vm *handle, const struct boot_files *files, 
 	vm_init(vm);
 	vm->config = &handle->config;
 	vm->kvm_fd = handle->kvm_fd;
-	vm->loop = handle->loop;
+	vm->loop = handle->io[0].loop;
+	for (unsigned i = 0; i < handle->io_count; i++)
+		vm->loops[i] = handle->io[i].loop;
+	vm->loop_count = handle->io_count;
 	vm->clock = &clock_host;
 	vm->console = console_chardev(handle->console);
 	vm->log = &handle->log;
@@ -359,7 +370,7 @@ static bool handle_begin_restart(struct cvmm_vm *handle)
 {
 	pthread_mutex_lock(&handle->lock);
 	bool restart = handle->vm.end == CVMM_END_RESET && handle->config.on_reset == ON_RESET_RESTART &&
-		       handle->result.end == CVMM_END_NONE;
+	               handle->result.end == CVMM_END_NONE;
 	if (restart && handle->stop_requested) {
 		handle->result.end = CVMM_END_STOPPED;
 		restart = false;
@@ -415,16 +426,27 @@ static int handle_open_kvm(struct cvmm_vm *handle, struct cvmm_error *err)
 	return kvm_check_version(handle->kvm_fd, err);
 }
 
+static int handle_make_loops(struct cvmm_vm *handle, struct cvmm_error *err)
+{
+	while (handle->io_count < handle->config.iothreads) {
+		struct io_thread *io = &handle->io[handle->io_count];
+		*io = (struct io_thread){ .handle = handle, .loop = loop_new(&clock_host, err) };
+		if (!io->loop)
+			return -errno;
+		handle->io_count++;
+	}
+	return 0;
+}
+
 static int handle_create_parts(struct cvmm_vm *handle, const struct boot_files *files, struct cvmm_error *err)
 {
 	int ret = handle_open_kvm(handle, err);
+	if (ret == 0)
+		ret = handle_make_loops(handle, err);
 	if (ret < 0)
 		return ret;
-	handle->loop = loop_new(&clock_host, err);
-	if (!handle->loop)
-		return -errno;
 	struct console_owner owner = { .failed = handle_console_failed, .opaque = handle };
-	ret = console_open(&handle->console, &handle->config, &handle->escape, handle->loop, owner, err);
+	ret = console_open(&handle->console, &handle->config, &handle->escape, handle->io[0].loop, owner, err);
 	return ret < 0 ? ret : handle_build(handle, files, err);
 }
 
@@ -434,17 +456,19 @@ static void handle_undo_create(struct cvmm_vm *handle)
 	handle->log.name = NULL;
 	vm_fini(&handle->vm);
 	console_free(handle->console);
-	loop_free(handle->loop);
+	while (handle->io_count)
+		loop_free(handle->io[--handle->io_count].loop);
 	cleanup_close(&handle->kvm_fd);
 	handle->console = NULL;
-	handle->loop = NULL;
 	handle->kvm_fd = -1;
 }
 
 int cvmm_vm_check(struct cvmm_vm *handle, struct cvmm_error *err)
 {
 	int ret = config_check(&handle->config, err);
-	return ret < 0 ? ret : arch_check_config(&handle->config, err);
+	if (ret == 0)
+		ret = arch_check_config(&handle->config, err);
+	return ret < 0 ? ret : virtio_devices_check(&handle->config, err);
 }
 
 int cvmm_vm_create(struct cvmm_vm *handle, struct cvmm_error *err)
@@ -484,28 +508,43 @@ int cvmm_vm_create(struct cvmm_vm *handle, struct cvmm_error *err)
 
 static void *io_main(void *opaque)
 {
-	struct cvmm_vm *handle = opaque;
-	log_use(&handle->log);
-	loop_run(handle->loop);
+	struct io_thread *io = opaque;
+	log_use(&io->handle->log);
+	loop_run(io->loop);
 	return NULL;
+}
+
+static int io_thread_start(struct io_thread *io, unsigned index, struct cvmm_error *err)
+{
+	char name[16] = "cvmm-io";
+	sigset_t before;
+	thread_block_signals(&before);
+	int code = pthread_create(&io->thread, NULL, io_main, io);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (code)
+		return err_set(err, -code, "cannot make I/O thread %u: %s", index, strerror(code));
+	if (index)
+		snprintf(name, sizeof(name), "cvmm-io%u", (uint8_t)index);
+	pthread_setname_np(io->thread, name);
+	return 0;
 }
 
 static int handle_start_io(struct cvmm_vm *handle, struct cvmm_error *err)
 {
-	if (handle->has_io_thread)
-		return 0;
-	int ret = console_start(handle->console, err);
-	if (ret < 0)
-		return ret;
-	sigset_t before;
-	thread_block_signals(&before);
-	int code = pthread_create(&handle->io_thread, NULL, io_main, handle);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (code)
-		return err_set(err, -code, "cannot make the I/O thread: %s", strerror(code));
-	pthread_setname_np(handle->io_thread, "cvmm-io");
-	handle->has_io_thread = true;
-	return 0;
+	int ret = handle->io_threads ? 0 : console_start(handle->console, err);
+	while (ret == 0 && handle->io_threads < handle->io_count) {
+		ret = io_thread_start(&handle->io[handle->io_threads], handle->io_threads, err);
+		handle->io_threads += ret == 0;
+	}
+	return ret;
+}
+
+static void handle_stop_io(struct cvmm_vm *handle)
+{
+	for (unsigned i = 0; i < handle->io_threads; i++)
+		loop_stop(handle->io[i].loop);
+	while (handle->io_threads)
+		pthread_join(handle->io[--handle->io_threads].thread, NULL);
 }
 
 /* lock held; a VM of which only some vCPUs could be started is not to be started again */
@@ -673,10 +712,7 @@ void cvmm_vm_free(struct cvmm_vm *handle)
 		return;
 	cvmm_vm_stop(handle);
 	cvmm_vm_wait(handle, -1, NULL);
-	if (handle->has_io_thread) {
-		loop_stop(handle->loop);
-		pthread_join(handle->io_thread, NULL);
-	}
+	handle_stop_io(handle);
 	if (handle->state != CVMM_DESCRIBED)
 		handle_undo_create(handle);
 	config_fini(&handle->config);

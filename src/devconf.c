@@ -145,9 +145,9 @@ int devconf_parse(struct device_config *dev, enum devconf_kind kind, const char 
 {
 	bool given[KEYS_MAX] = { false };
 	CLEANUP_FREE char *item = malloc(strlen(text) + 1);
+	if (!item)
+		return err_set(err, -ENOMEM, "out of memory");
 	int ret = devconf_init(dev, kind, err);
-	if (ret == 0 && !item)
-		ret = err_set(err, -ENOMEM, "out of memory");
 	if (!*text)
 		text = NULL;
 	while (ret == 0 && text) {

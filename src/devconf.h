@@ -22,6 +22,8 @@ struct virtio_config {
 	uint64_t queue_size; /* a power of two */
 };
 
+enum { DISK_QUEUES_MAX = 16 };
+
 struct disk_config {
 	char *path;          /* owned; NULL: memory */
 	uint64_t memory_mib; /* 0: a file */
@@ -29,6 +31,8 @@ struct disk_config {
 	unsigned cache;              /* enum block_cache */
 	char *serial;                /* owned, at most 20 bytes */
 	uint64_t block_size, queues; /* block_size 0: the back end's */
+	uint64_t iops, bw_mib;       /* a second; 0: no limit */
+	uint64_t burst_ms;
 };
 
 struct rng_config {
@@ -55,8 +59,8 @@ const struct cvmm_option *devconf_key(enum devconf_kind kind, const char *name, 
 int devconf_init(struct device_config *dev, enum devconf_kind kind, struct cvmm_error *err);
 void devconf_fini(struct device_config *dev);
 int devconf_copy(struct device_config *to, const struct device_config *from); /* 0 or -ENOMEM, then as after fini */
-/* From "key=value,switch": a comma in a value is written twice; "switch" is "switch=on". On failure @dev is as after
- * fini. Messages begin with the key. */
+/* From "key=value,switch": a comma in a value is written twice; "switch" is "switch=on". On failure @dev owns
+ * nothing. Messages begin with the key. */
 int devconf_parse(struct device_config *dev, enum devconf_kind kind, const char *text, struct cvmm_error *err);
 /* What keys have to do with each other. */
 int devconf_check(const struct device_config *dev, struct cvmm_error *err);

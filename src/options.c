@@ -8,8 +8,8 @@
 
 #include "src/base/util.h"
 
-enum { MEMORY_MAX_MIB = 1 << 20, CPUS_MAX = 254, NAME_MAX_LEN = 64, IOTHREADS_MAX = 16 };
-enum { SERIAL_MAX_LEN = 20, QUEUES_MAX = 16, SLOTS_MAX = 32 };
+enum { MEMORY_MAX_MIB = 1 << 20, CPUS_MAX = 254, NAME_MAX_LEN = 64 };
+enum { SERIAL_MAX_LEN = 20, SLOTS_MAX = 32 };
 
 #define FIELD(member) .field = offsetof(struct config, member)
 
@@ -31,7 +31,7 @@ static const struct cvmm_option options[] = {
 	  .help = "What the guest's serial console is connected to" },
 	{ "on-reset", CVMM_OPTION_CHOICE, "WHAT", "stop|restart", "stop", FIELD(on_reset),
 	  .help = "What to do when the guest resets itself" },
-	{ "iothreads", CVMM_OPTION_NUMBER, "N", .preset = "1", .min = 1, .max = IOTHREADS_MAX, FIELD(iothreads),
+	{ "iothreads", CVMM_OPTION_NUMBER, "N", .preset = "1", .min = 1, .max = CONFIG_IOTHREADS_MAX, FIELD(iothreads),
 	  .help = "Number of threads that devices do their I/O on" },
 	{ "name", CVMM_OPTION_STRING, "NAME", .min = 1, .max = NAME_MAX_LEN, FIELD(name),
 	  .help = "Name of the virtual machine, in front of its log lines" },
@@ -53,12 +53,12 @@ static const struct cvmm_option device_kinds[DEVCONF_KINDS] = {
 
 /* What every virtio device has. */
 #define VIRTIO_KEYS(queue_size_preset, queue_size_max)                                                                 \
-	{ "iothread", CVMM_OPTION_NUMBER, "K", .min = 0, .max = IOTHREADS_MAX - 1, FIELD(iothread),                    \
+	{ "iothread", CVMM_OPTION_NUMBER, "K", .min = 0, .max = CONFIG_IOTHREADS_MAX - 1, FIELD(iothread),             \
 	  .help = "Which I/O thread serves it, from 0; else each queue has the next one in turn" },                    \
 	{ "slot", CVMM_OPTION_NUMBER, "N", .min = 0, .max = SLOTS_MAX - 1, FIELD(slot),                                \
 	  .help = "Which virtio-mmio slot it sits in, so that its name stays; else the next free one" },               \
-	{ "queue-size", CVMM_OPTION_NUMBER, "N", .preset = queue_size_preset, .min = 2, .max = queue_size_max,         \
-	  FIELD(virtio.queue_size), .help = "Descriptors in a queue, a power of two" },                                \
+	{ "queue-size", CVMM_OPTION_NUMBER, "N", .preset = (queue_size_preset), .min = 2,                               \
+	  .max = (queue_size_max), FIELD(virtio.queue_size), .help = "Descriptors in a queue, a power of two" },       \
 	{ "packed", CVMM_OPTION_BOOL, "on|off", .preset = "off", FIELD(virtio.packed),                                 \
 	  .help = "Offer packed rings" },                                                                              \
 	{ "in-order", CVMM_OPTION_BOOL, "on|off", .preset = "off", FIELD(virtio.in_order),                             \
@@ -68,7 +68,9 @@ static const struct cvmm_option device_kinds[DEVCONF_KINDS] = {
 	{ "indirect", CVMM_OPTION_BOOL, "on|off", .preset = "on", FIELD(virtio.indirect),                              \
 	  .help = "Offer descriptors that point to tables of descriptors" },                                           \
 	{ "notification-data", CVMM_OPTION_BOOL, "on|off", .preset = "off", FIELD(virtio.notification_data),           \
-	  .help = "Offer kicks that say how far the driver has got" }
+	  .help = "Offer kicks that say how far the driver has got; each leaves the guest to us" },                    \
+	{ "ring-reset", CVMM_OPTION_BOOL, "on|off", .preset = "off", FIELD(virtio.ring_reset),                         \
+	  .help = "Offer to reset one queue without the others" }
 
 static const struct cvmm_option disk_keys[] = {
 	{ "path", CVMM_OPTION_PATH, "FILE", FIELD(disk.path),
@@ -87,15 +89,21 @@ static const struct cvmm_option disk_keys[] = {
 	  .help = "Serial number that the guest sees" },
 	{ "block-size", CVMM_OPTION_NUMBER, "BYTES", .min = 512, .max = 4096, FIELD(disk.block_size),
 	  .help = "Logical block size, 512 or 4096; else that of the file" },
-	{ "queues", CVMM_OPTION_NUMBER, "N", .preset = "1", .min = 1, .max = QUEUES_MAX, FIELD(disk.queues),
+	{ "queues", CVMM_OPTION_NUMBER, "N", .preset = "1", .min = 1, .max = DISK_QUEUES_MAX, FIELD(disk.queues),
 	  .help = "Number of queues" },
+	{ "iops", CVMM_OPTION_NUMBER, "N", .preset = "0", .min = 0, .max = UINT32_MAX, FIELD(disk.iops),
+	  .help = "Requests a second at most, or 0 for no limit" },
+	{ "bw", CVMM_OPTION_SIZE, "SIZE", .min = 1, .max = MEMORY_MAX_MIB, FIELD(disk.bw_mib),
+	  .help = "Bytes a second at most, such as 100M" },
+	{ "burst-ms", CVMM_OPTION_NUMBER, "N", .preset = "100", .min = 1, .max = 10000, FIELD(disk.burst_ms),
+	  .help = "How far requests may run ahead of these limits after a rest, in milliseconds" },
 	VIRTIO_KEYS("256", 1024),
 };
 
 static const struct cvmm_option rng_keys[] = {
 	{ "rate", CVMM_OPTION_NUMBER, "BYTES", .preset = "0", .min = 0, .max = UINT32_MAX, FIELD(rng.rate),
 	  .help = "Bytes a second at most, or 0 for no limit" },
-	VIRTIO_KEYS("64", 1024),
+	VIRTIO_KEYS("64", 64),
 };
 /* clang-format on */
 

@@ -9,6 +9,7 @@
 #include "arch/arch.h"
 #include "src/base/util.h"
 #include "src/kvm.h"
+#include "src/virtio_devices.h"
 #include "src/virtio_wiring.h"
 
 static void vm_machine_request(void *opaque, enum machine_request request)
@@ -128,6 +129,8 @@ int vm_build(struct vm *vm, struct cvmm_error *err)
 		ret = make_vcpus(vm, err);
 	if (ret == 0)
 		ret = arch_add_devices(vm, err);
+	if (ret == 0)
+		ret = virtio_devices_add(vm, err);
 	return ret;
 }
 
@@ -136,9 +139,9 @@ int vm_add_device(struct vm *vm, struct bus *bus, uint64_t base, uint64_t size, 
 {
 	if (!dev)
 		return err_set(err, -ENOMEM, "out of memory for a device");
-	int ret = vm->device_count < VM_DEVICES_MAX ?
-	                  bus_add(bus, base, size, dev, err) :
-	                  err_set(err, -ENOSPC, "%s: more than %d devices", dev->ops->name, VM_DEVICES_MAX);
+	int ret = vm->device_count < VM_DEVICES_MAX
+	                  ? bus_add(bus, base, size, dev, err)
+	                  : err_set(err, -ENOSPC, "%s: more than %d devices", dev->ops->name, VM_DEVICES_MAX);
 	if (ret < 0)
 		device_free(dev);
 	else

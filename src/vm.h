@@ -28,7 +28,10 @@ struct vm {
 	/* borrowed from the maker, which outlives this; set before vm_build() */
 	const struct config *config;
 	int kvm_fd;
-	struct loop *loop;
+	struct loop *loop; /* the first I/O thread's: console and timers */
+	struct loop
+		*loops[CONFIG_IOTHREADS_MAX]; /* all of them, that one at 0; devices' queues are spread over these */
+	unsigned loop_count;
 	const struct clock *clock;
 	struct chardev *console;    /* NULL: none */
 	struct log *log;            /* what its threads speak into */

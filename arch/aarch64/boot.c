@@ -47,7 +47,6 @@ int arch_place_initrd(const struct vm *vm, struct boot *boot, struct cvmm_error 
 
 static int write_fdt(struct vm *vm, const struct boot *boot, uint64_t gpa, struct cvmm_error *err)
 {
-	struct fdt_device devices[MACHINE_DEVICES];
 	struct fdt_machine machine = {
 		.cmdline = boot->cmdline,
 		.ram_base = RAM_BASE,
@@ -59,14 +58,13 @@ static int write_fdt(struct vm *vm, const struct boot *boot, uint64_t gpa, struc
 		.gic = vm->arch->gic.v3 ? FDT_GIC_V3 : FDT_GIC_V2,
 		.its = vm->arch->gic.its_fd >= 0,
 		.pmu = vm->arch->features & 1u << KVM_ARM_VCPU_PMU_V3,
-		.devices = devices,
-		.device_count = MACHINE_DEVICES,
+		.devices = vm->arch->fdt,
+		.device_count = vm->arch->fdt_count,
 	};
 	void *at = guest_at(&vm->mem, gpa, FDT_ROOM);
 	size_t len;
 	if (!at)
 		return err_set(err, -EFAULT, "device tree at 0x%" PRIx64 " is outside guest memory", gpa);
-	machine_fdt_devices(devices);
 	if (getrandom(machine.rng_seed, sizeof(machine.rng_seed), 0) < 0 ||
 	    getrandom(&machine.kaslr_seed, sizeof(machine.kaslr_seed), 0) < 0)
 		return err_set(err, -errno, "getrandom: %m");

@@ -54,7 +54,7 @@ enum {
 enum {
 	SPI_UART = 1,
 	SPI_RTC = 2,
-	SPI_VIRTIO = 16, /* slot n: SPI_VIRTIO + n */
+	SPI_VIRTIO = 16, /* slot n: SPI_VIRTIO + n; slot 0 is the power key, so that users' slots begin at 1 */
 	SPI_COUNT = 96,
 };
 _Static_assert(SPI_VIRTIO + VIRTIO_SLOTS <= SPI_COUNT, "virtio slots beyond the GIC's lines");

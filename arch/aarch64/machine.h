@@ -9,14 +9,12 @@
 
 struct arch_vm {
 	struct gic gic;
-	uint32_t features;             /* of every vCPU: bits KVM_ARM_VCPU_* */
-	uint64_t mpidr[ARCH_MAX_CPUS]; /* MPIDR_EL1 of each, as KVM chose it */
-	struct device *power_key;      /* not owned */
+	uint32_t features;                     /* of every vCPU: bits KVM_ARM_VCPU_* */
+	uint64_t mpidr[ARCH_MAX_CPUS];         /* MPIDR_EL1 of each, as KVM chose it */
+	struct device *power_key;              /* not owned */
+	struct fdt_device fdt[VM_DEVICES_MAX]; /* what the FDT lists */
+	unsigned fdt_count;
 };
-
-/* vm.c: the devices as the FDT tells of them; @devices has room for MACHINE_DEVICES. */
-enum { MACHINE_DEVICES = 3 };
-void machine_fdt_devices(struct fdt_device *devices);
 
 /* vcpu.c. Which KVM_ARM_VCPU_* features this host's vCPUs get. */
 uint32_t arm_vcpu_features(int vm_fd);

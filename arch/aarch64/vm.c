@@ -53,28 +53,42 @@ static struct device *make_power_key(struct vm *vm, struct irq_line irq)
 static const struct {
 	struct fdt_device fdt;
 	struct device *(*make)(struct vm *vm, struct irq_line irq);
-} machine_devices[MACHINE_DEVICES] = {
+} machine_devices[] = {
 	{ { FDT_PL011, UART_BASE, PL011_WINDOW, SPI_UART }, make_uart },
 	{ { FDT_PL031, RTC_BASE, PL031_WINDOW, SPI_RTC }, make_rtc },
 	{ { FDT_VIRTIO_MMIO, VIRTIO_BASE, VIRTIO_MMIO_WINDOW, SPI_VIRTIO }, make_power_key },
 };
 
-int arch_add_devices(struct vm *vm, struct cvmm_error *err)
+static int machine_add(struct vm *vm, const struct fdt_device *fdt, struct device *dev, struct cvmm_error *err)
 {
-	for (unsigned i = 0; i < MACHINE_DEVICES; i++) {
-		const struct fdt_device *fdt = &machine_devices[i].fdt;
-		struct device *dev = machine_devices[i].make(vm, irq_line(vm, fdt->spi));
-		int ret = vm_add_device(vm, &vm->mmio, fdt->base, fdt->size, dev, err);
-		if (ret < 0)
-			return ret;
-	}
-	return 0;
+	int ret = vm_add_device(vm, &vm->mmio, fdt->base, fdt->size, dev, err);
+	if (ret == 0)
+		vm->arch->fdt[vm->arch->fdt_count++] = *fdt;
+	return ret;
 }
 
-void machine_fdt_devices(struct fdt_device *devices)
+int arch_add_devices(struct vm *vm, struct cvmm_error *err)
 {
-	for (unsigned i = 0; i < MACHINE_DEVICES; i++)
-		devices[i] = machine_devices[i].fdt;
+	int ret = 0;
+	for (size_t i = 0; ret == 0 && i < ARRAY_SIZE(machine_devices); i++) {
+		const struct fdt_device *fdt = &machine_devices[i].fdt;
+		ret = machine_add(vm, fdt, machine_devices[i].make(vm, irq_line(vm, fdt->spi)), err);
+	}
+	return ret;
+}
+
+/* The power key has the first slot. */
+const unsigned arch_virtio_slots = VIRTIO_SLOTS - 1;
+
+struct virtio_slot arch_virtio_slot(unsigned slot)
+{
+	return (struct virtio_slot){ VIRTIO_BASE + (slot + 1ull) * VIRTIO_STRIDE, SPI_VIRTIO + slot + 1 };
+}
+
+int arch_add_virtio(struct vm *vm, unsigned slot, struct device *dev, struct cvmm_error *err)
+{
+	struct virtio_slot at = arch_virtio_slot(slot);
+	return machine_add(vm, &(struct fdt_device){ FDT_VIRTIO_MMIO, at.base, VIRTIO_MMIO_WINDOW, at.gsi }, dev, err);
 }
 
 void arch_press_power_button(struct vm *vm)

@@ -72,14 +72,21 @@ enum {
 	PCI_CONF1_PORT = 0xcf8,
 };
 
-/* IOAPIC pins. 16 to 23 are for virtio-mmio: slot n has pin 16 + n % 8. */
+/* IOAPIC pins. */
 enum {
 	KEYBOARD_GSI = 1,
 	COM1_GSI = 4,
 	GED_GSI = 9,
-	VIRTIO_MMIO_GSI = 16,
-	VIRTIO_MMIO_GSIS = 8,
 };
+
+/*
+ * Virtio-mmio slot n has its registers at VIRTIO_MMIO_BASE + n * VIRTIO_MMIO_STRIDE, and a pin of its own, as edges of one
+ * device would hide in another's: first those that no PC ever had, then what a PC's timers, disks and the like leave free
+ * in a machine without them.
+ */
+enum { VIRTIO_MMIO_SLOTS = 18 };
+static const uint8_t virtio_mmio_gsis[VIRTIO_MMIO_SLOTS] = { 16, 17, 18, 19, 20, 21, 22, 23, 5,
+	                                                     6,  7,  8,  10, 11, 12, 13, 14, 15 };
 
 /* @ram bytes of guest memory: how many lie below the MMIO hole, how many from 4 GiB on. */
 static inline uint64_t layout_low_ram(uint64_t ram)

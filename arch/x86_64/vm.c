@@ -9,6 +9,7 @@
 #include "arch/x86_64/layout.h"
 #include "devices/platform.h"
 #include "devices/serial.h"
+#include "devices/virtio/virtio.h"
 #include "src/irq.h"
 #include "src/kvm.h"
 
@@ -171,6 +172,28 @@ int arch_add_devices(struct vm *vm, struct cvmm_error *err)
 	for (size_t i = 0; !ret && i < ARRAY_SIZE(machine_devices); i++)
 		if (!machine_devices[i].wanted || machine_devices[i].wanted(vm->config))
 			ret = machine_add(vm, &machine_devices[i], err);
+	return ret;
+}
+
+const unsigned arch_virtio_slots = VIRTIO_MMIO_SLOTS;
+
+struct virtio_slot arch_virtio_slot(unsigned slot)
+{
+	return (struct virtio_slot){ VIRTIO_MMIO_BASE + slot * VIRTIO_MMIO_STRIDE, virtio_mmio_gsis[slot] };
+}
+
+int arch_add_virtio(struct vm *vm, unsigned slot, struct device *dev, struct cvmm_error *err)
+{
+	struct virtio_slot at = arch_virtio_slot(slot);
+	int ret = vm_add_device(vm, &vm->mmio, at.base, VIRTIO_MMIO_WINDOW, dev, err);
+	if (ret == 0)
+		vm->arch->acpi[vm->arch->acpi_count++] = (struct acpi_device){
+			.kind = ACPI_VIRTIO_MMIO,
+			.index = slot,
+			.base = (uint32_t)at.base,
+			.size = VIRTIO_MMIO_WINDOW,
+			.gsi = at.gsi,
+		};
 	return ret;
 }
 

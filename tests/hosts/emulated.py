@@ -225,7 +225,7 @@ class Host:
 
     def make_initrd(self):
         archive = images.base_archive(self.arch, HERE / "host-init.c", images.busybox_path(self.arch))
-        images.add_modules(archive, "host", self.images.tree.modules(self.machine.modules))
+        images.add_modules(archive, {"host": self.images.tree.modules(self.machine.modules)})
         for path in self.images.files:
             if path.name != "initrd":  # that one changes with the agent: it comes with the payload
                 archive.file(f"g/{path.name}", path.read_bytes())
