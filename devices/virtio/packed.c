@@ -78,8 +78,8 @@ static const char *packed_map(struct virtqueue *vq)
 static bool packed_state_valid(const struct virtqueue *vq)
 {
 	int outstanding = place_ahead(vq, vq->s.used, vq->s.last_avail);
-	return place_index(vq->s.used) < vq->s.size && place_index(vq->s.last_avail) < vq->s.size &&
-	       outstanding >= 0 && outstanding <= vq->s.size;
+	return place_index(vq->s.used) < vq->s.size && place_index(vq->s.last_avail) < vq->s.size && outstanding >= 0 &&
+	       outstanding <= vq->s.size;
 }
 
 /* --- from the driver --- */
@@ -177,8 +177,7 @@ static const char *packed_walk(const struct virtqueue *vq, struct desc_chain *ch
 			return "more descriptors are outstanding than it has room for";
 		const struct desc desc = packed_fetch(packed_at(vq, place));
 		bool indirect = desc.flags & VRING_DESC_F_INDIRECT;
-		const char *fault =
-			indirect ? packed_walk_indirect(vq, chain, &desc) : packed_add(vq, chain, &desc);
+		const char *fault = indirect ? packed_walk_indirect(vq, chain, &desc) : packed_add(vq, chain, &desc);
 		chain->slots++;
 		chain->head = desc.id; /* 2.8.6: the last one has it */
 		if (fault || indirect || !(desc.flags & VRING_DESC_F_NEXT))
@@ -255,7 +254,8 @@ static bool packed_publish(struct virtqueue *vq)
 	uint16_t before = vq->published;
 	packed_close_batch(vq);
 	vq->published = vq->s.used;
-	ring_store(&packed_at(vq, before)->flags, vq->first_flags, __ATOMIC_RELEASE); /* after the rest and the buffers */
+	ring_store(&packed_at(vq, before)->flags, vq->first_flags,
+	           __ATOMIC_RELEASE);            /* after the rest and the buffers */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST); /* and before the load of what the driver wants */
 	return packed_wants_interrupt(vq, before);
 }

@@ -121,7 +121,8 @@ void virtio_look(struct virtio_device *vdev, unsigned queue)
 void virtio_look_later(struct virtio_device *vdev, unsigned queue)
 {
 	uint64_t one = 1;
-	ssize_t written = write(vdev->services[queue].kick.fd, &one, sizeof(one)); /* a full counter kicks just as well */
+	ssize_t written =
+		write(vdev->services[queue].kick.fd, &one, sizeof(one)); /* a full counter kicks just as well */
 	(void)written;
 }
 
@@ -461,7 +462,9 @@ void virtio_write_config(struct virtio_device *vdev, uint64_t off, unsigned size
 	}
 	store_le64(bytes, val);
 	vdev->ops->config_write(vdev, off, bytes, len);
-	__atomic_fetch_add(&vdev->s.config_generation, 1, __ATOMIC_SEQ_CST); /* 2.5.3: it may read differently now; the driver knows, so no interrupt */
+	__atomic_fetch_add(
+		&vdev->s.config_generation, 1,
+		__ATOMIC_SEQ_CST); /* 2.5.3: it may read differently now; the driver knows, so no interrupt */
 }
 
 /* --- save and load: the core's state, each queue's, the model's --- */
@@ -527,7 +530,8 @@ static int virtio_load_queue(const struct virtio_device *vdev, const struct virt
 }
 
 /* All queues are at rest. */
-static void virtio_take_queue(struct virtio_device *vdev, const struct virtio_state *s, unsigned i, const uint8_t *state)
+static void virtio_take_queue(struct virtio_device *vdev, const struct virtio_state *s, unsigned i,
+                              const uint8_t *state)
 {
 	struct virtio_service *service = &vdev->services[i];
 	struct virtqueue vq;
@@ -569,7 +573,9 @@ static int virtio_load(struct device *dev, const void *state)
 				service_first_look(&vdev->services[i]);
 			}
 	if (s.interrupt_status)
-		irq_pulse(&vdev->wiring.irq); /* the edge may have been before the state was saved, or lost with the old machine */
+		irq_pulse(
+			&vdev->wiring
+				 .irq); /* the edge may have been before the state was saved, or lost with the old machine */
 	return 0;
 }
 

@@ -114,8 +114,8 @@ _Static_assert(sizeof(struct virtio_state) == 32, "saved as it is");
 /* Who serves a queue. */
 struct virtio_service {
 	struct virtio_device *vdev;
-	struct loop *loop;   /* not owned; NULL: whoever writes the register */
-	struct loop_fd kick; /* its eventfd is owned */
+	struct loop *loop;      /* not owned; NULL: whoever writes the register */
+	struct loop_fd kick;    /* its eventfd is owned */
 	bool started, watched;  /* under dev->lock: between start and stop; kicks reach the eventfd by themselves */
 	bool paused;            /* under dev->lock: stopped only while the state is saved or loaded */
 	bool serving, draining; /* the loop's (or under dev->lock): notify() may be called; quiesce() was */
@@ -130,9 +130,9 @@ struct virtio_device {
 	struct device_ops device_ops; /* what dev.ops points to: the transport's functions, this device's sizes */
 	const struct virtio_ops *ops;
 	struct virtio_wiring wiring;
-	struct guest_memory *mem; /* not owned */
-	uint64_t features;        /* offered */
-	struct virtqueue *queues; /* owned array */
+	struct guest_memory *mem;        /* not owned */
+	uint64_t features;               /* offered */
+	struct virtqueue *queues;        /* owned array */
 	struct virtio_service *services; /* owned array: one a queue */
 	unsigned queue_count;
 	struct virtio_state s;

@@ -81,17 +81,17 @@ struct virtqueue {
 	unsigned index;
 	uint16_t size_max;
 	bool indirect, event_idx, in_order; /* negotiated */
-	bool every_used;          /* packed and IN_ORDER: a used descriptor for every chain, although one a batch would do */
-	bool running;             /* ready, and the device live: the ring may be touched */
-	bool draining;            /* nothing is popped any more */
-	bool broken;              /* the driver broke a rule; virtio_flush() tells it */
+	bool every_used; /* packed and IN_ORDER: a used descriptor for every chain, although one a batch would do */
+	bool running;    /* ready, and the device live: the ring may be touched */
+	bool draining;   /* nothing is popped any more */
+	bool broken;     /* the driver broke a rule; virtio_flush() tells it */
 
 	/* Beside the state, and rebuilt from it. */
 	void *desc, *driver, *device; /* host addresses of the areas, while ready */
-	uint16_t avail_idx; /* split: how far the driver had got when last looked at; never before last_avail */
-	uint16_t published; /* the value of used that the driver was last told */
+	uint16_t avail_idx;   /* split: how far the driver had got when last looked at; never before last_avail */
+	uint16_t published;   /* the value of used that the driver was last told */
 	uint16_t first_flags; /* packed: of the used descriptor at @published, written last */
-	unsigned batch;     /* packed: chains since batch_at that no used descriptor is written for */
+	unsigned batch;       /* packed: chains since batch_at that no used descriptor is written for */
 	uint16_t batch_at;
 	struct used_chain batch_last;
 	bool kicks_wanted;            /* as far as we know; only ever spares a store */

@@ -93,8 +93,8 @@ static void step_queue_reset(struct input *in)
 }
 
 static void (*const steps[])(struct input *) = {
-	step_access,  step_register,     step_kick,        step_turn,        step_memory,        step_turn,
-	step_go_live, step_offer_packed, step_offer_split, step_queue_reset, step_save_and_load, step_load,
+	step_access,  step_register,     step_kick,         step_turn,        step_memory,        step_turn,
+	step_go_live, step_offer_packed, step_offer_split,  step_queue_reset, step_save_and_load, step_load,
 	step_reset,   step_offer_packed, step_offer_packed, step_kick,
 };
 

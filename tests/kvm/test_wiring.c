@@ -57,7 +57,7 @@ static void test_kicks(void **state)
 	int fd = eventfd(0, EFD_CLOEXEC), second = eventfd(0, EFD_CLOEXEC);
 	for (unsigned round = 0; round < 3; round++) {
 		assert_int_equal(watch(&one, 0, fd, true), 0);
-		assert_int_equal(watch(&one, 1, second, true), 0);  /* told apart by the number written */
+		assert_int_equal(watch(&one, 1, second, true), 0);   /* told apart by the number written */
 		assert_int_equal(watch(&other, 0, second, true), 0); /* and by the device */
 		assert_int_equal(watch(&one, 0, second, true), -EEXIST);
 		assert_int_equal(watch(&one, 0, fd, false), 0);
@@ -76,8 +76,8 @@ static void test_features_follow_the_description(void **state)
 	const struct virtio_wiring a = wire(BASE, GSI, &none), b = wire(BASE, GSI, &some), c = wire(BASE, GSI, NULL);
 	assert_int_equal(a.rings, 0);
 	assert_int_equal(a.queue_size, 64);
-	assert_int_equal(b.rings, VIRTIO_RINGS_PACKED | VIRTIO_RINGS_IN_ORDER | VIRTIO_RINGS_EVENT_IDX |
-	                                  VIRTIO_RINGS_RESET);
+	assert_int_equal(b.rings,
+	                 VIRTIO_RINGS_PACKED | VIRTIO_RINGS_IN_ORDER | VIRTIO_RINGS_EVENT_IDX | VIRTIO_RINGS_RESET);
 	assert_int_equal(c.rings, VIRTIO_RINGS_DEFAULT);
 }
 

@@ -94,7 +94,8 @@ static inline bool ring_kick_due(struct ring *ring)
 	__atomic_thread_fence(__ATOMIC_SEQ_CST); /* what was offered before what the device wants */
 	ring->kicked = ring->idx;
 	if (!ring->event_idx)
-		return from != ring->idx && !(le16toh(__atomic_load_n(&ring->used->flags, __ATOMIC_SEQ_CST)) & VRING_USED_F_NO_NOTIFY);
+		return from != ring->idx &&
+		       !(le16toh(__atomic_load_n(&ring->used->flags, __ATOMIC_SEQ_CST)) & VRING_USED_F_NO_NOTIFY);
 	for (; from != ring->idx; from++)
 		if (from == ring_avail_event(ring))
 			return true;

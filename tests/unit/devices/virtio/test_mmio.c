@@ -90,8 +90,8 @@ static void make_echo(void)
 {
 	const struct virtio_wiring wiring = driver_wiring(&drv, VIRTIO_RINGS_DEFAULT);
 	echo = calloc(1, sizeof(*echo));
-	assert_int_equal(
-		virtio_mmio_init(&echo->vdev, &echo_ops, DRIVER_QUEUES, ECHO_QUEUE_SIZE, &wiring, &drv.mem), 0);
+	assert_int_equal(virtio_mmio_init(&echo->vdev, &echo_ops, DRIVER_QUEUES, ECHO_QUEUE_SIZE, &wiring, &drv.mem),
+	                 0);
 }
 
 static int setup(void **state)

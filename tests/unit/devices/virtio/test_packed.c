@@ -156,9 +156,12 @@ static void test_interrupts_as_the_driver_says(void **state)
 		uint16_t flags;
 		bool event_idx, interrupt;
 	} cases[] = {
-		{ VRING_PACKED_EVENT_FLAG_ENABLE, false, true },  { VRING_PACKED_EVENT_FLAG_ENABLE, true, true },
-		{ VRING_PACKED_EVENT_FLAG_DISABLE, false, false }, { VRING_PACKED_EVENT_FLAG_DISABLE, true, false },
-		{ VRING_PACKED_EVENT_FLAG_DESC, false, true },    { VRING_PACKED_EVENT_FLAG_DESC, true, false },
+		{ VRING_PACKED_EVENT_FLAG_ENABLE, false, true },
+		{ VRING_PACKED_EVENT_FLAG_ENABLE, true, true },
+		{ VRING_PACKED_EVENT_FLAG_DISABLE, false, false },
+		{ VRING_PACKED_EVENT_FLAG_DISABLE, true, false },
+		{ VRING_PACKED_EVENT_FLAG_DESC, false, true },
+		{ VRING_PACKED_EVENT_FLAG_DESC, true, false },
 		{ 3, true, true },
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -222,9 +225,9 @@ static void test_saved_nonsense_is_refused(void **state)
 		{ P_WRAP, P_WRAP, 0 },
 		{ 0, 0, 0 },
 		{ P_WRAP, P_WRAP | 6, 0 },
-		{ P_WRAP | 6, 6, 0 },      /* all seven outstanding */
-		{ P_WRAP, 0, 0 },          /* likewise */
-		{ 3, P_WRAP | 2, 0 },      /* six */
+		{ P_WRAP | 6, 6, 0 },                /* all seven outstanding */
+		{ P_WRAP, 0, 0 },                    /* likewise */
+		{ 3, P_WRAP | 2, 0 },                /* six */
 		{ P_WRAP | 3, P_WRAP | 2, -EINVAL }, /* used before made available */
 		{ P_WRAP | 3, 4, -EINVAL },          /* eight */
 		{ P_WRAP | 7, P_WRAP | 7, -EINVAL }, /* beyond the ring */
@@ -386,9 +389,16 @@ static void *
 rewrite(void *arg)
 {
 	static const struct raw shapes[] = {
-		{ D, 8, N },           { D, 8, W },           { 2 * MIB, 8, 0 },   { T, 32, I },
-		{ MIB - 4, 4, N },     { D, 0, N },           { UINT64_MAX, 0xffffffff, W | N },
-		{ MIB - 4, 0xffff, W }, { D, 4096, 0 },       { T, 16, I },
+		{ D, 8, N },
+		{ D, 8, W },
+		{ 2 * MIB, 8, 0 },
+		{ T, 32, I },
+		{ MIB - 4, 4, N },
+		{ D, 0, N },
+		{ UINT64_MAX, 0xffffffff, W | N },
+		{ MIB - 4, 0xffff, W },
+		{ D, 4096, 0 },
+		{ T, 16, I },
 	};
 	volatile struct vring_packed_desc *table = arg;
 	uint64_t random = 1;

@@ -47,19 +47,19 @@ struct shadow {
 	struct ring split;
 	struct packed ring;
 	struct offer offers[SIZE_MAX_TESTED];
-	unsigned idle[SIZE_MAX_TESTED], idle_count; /* numbers that are free */
+	unsigned idle[SIZE_MAX_TESTED], idle_count;   /* numbers that are free */
 	unsigned avail[SIZE_MAX_TESTED], avail_count; /* offered, not popped */
-	unsigned out[SIZE_MAX_TESTED]; /* popped, not pushed */
+	unsigned out[SIZE_MAX_TESTED];                /* popped, not pushed */
 	unsigned out_count;
 	unsigned queue[SIZE_MAX_TESTED]; /* as they must be used: pushed, or IN_ORDER: popped */
 	unsigned queue_count;
-	unsigned shown;               /* of these, how many were published */
+	unsigned shown;                 /* of these, how many were published */
 	uint16_t free[SIZE_MAX_TESTED]; /* split: descriptors that the driver may use */
 	unsigned free_slots;
 	uint16_t next_desc; /* split, IN_ORDER */
-	unsigned unkicked;  /* slots since the driver last thought about a kick; packed places tell no more than a lap */
-	bool asleep;        /* the device saw the queue empty: it relies on a kick */
-	unsigned batched;   /* chains that no used descriptor was written for */
+	unsigned unkicked; /* slots since the driver last thought about a kick; packed places tell no more than a lap */
+	bool asleep;       /* the device saw the queue empty: it relies on a kick */
+	unsigned batched;  /* chains that no used descriptor was written for */
 };
 
 static struct shadow sh;
@@ -220,7 +220,8 @@ static void packed_takes(void)
 		driver_gets(len, true);
 	}
 	if (sh.ring.event_idx && pick(2)) {
-		sh.ring.driver->off_wrap = htole16(pick(3) ? sh.ring.used : (uint16_t)(pick(sh.size) | (pick(2) ? P_WRAP : 0)));
+		sh.ring.driver->off_wrap =
+			htole16(pick(3) ? sh.ring.used : (uint16_t)(pick(sh.size) | (pick(2) ? P_WRAP : 0)));
 		sh.ring.driver->flags = htole16(VRING_PACKED_EVENT_FLAG_DESC);
 	} else {
 		sh.ring.driver->flags = htole16(pick(2));
@@ -319,7 +320,8 @@ static bool interrupt_due(unsigned now)
 	for (unsigned i = sh.shown; i < now; i++) {
 		if (!sh.packed)
 			due |= place++ == le16toh(*ring_used_event(&sh.split));
-		for (unsigned j = 0; sh.packed && j < offer_of(sh.queue[i])->slots; j++, place = packed_next(&sh.ring, place))
+		for (unsigned j = 0; sh.packed && j < offer_of(sh.queue[i])->slots;
+		     j++, place = packed_next(&sh.ring, place))
 			due |= place == le16toh(sh.ring.driver->off_wrap);
 	}
 	if (!sh.packed)
@@ -376,8 +378,10 @@ static void begin(uint16_t size, uint64_t features, uint16_t start)
 	sh.in_order = features & F_IN_ORDER;
 	sh.free_slots = size;
 	sh.idle_count = SIZE_MAX_TESTED;
-	for (uint16_t i = 0; i < SIZE_MAX_TESTED; i++)
-		sh.free[i] = i, sh.idle[i] = i;
+	for (unsigned i = 0; i < SIZE_MAX_TESTED; i++) {
+		sh.free[i] = (uint16_t)i;
+		sh.idle[i] = i;
+	}
 	struct virtqueue_state state = { .size = size, .last_avail = start, .used = start, .ready = 1 };
 	if (sh.packed) {
 		packed_init(&sh.ring, &drv.mem, RING_GPA, size, event_idx);
@@ -424,7 +428,7 @@ static void random_run(uint32_t seed, uint64_t layout)
 	sh = (struct shadow){ .random = seed };
 	pick(1);
 	uint64_t features = layout | (pick(2) ? F_INDIRECT : 0) | (pick(2) ? F_EVENT_IDX : 0);
-	uint16_t start = pick(2) ? (uint16_t)(65536 - pick(100)) : 0;
+	uint16_t start = pick(2) ? (uint16_t)((pick(2) ? 65536u : 32768u) - pick(100)) : 0;
 	uint16_t size = (uint16_t)(1u << pick(7));
 	if (layout & F_PACKED) {
 		size = (uint16_t)(pick(3) ? 1 + pick(SIZE_MAX_TESTED) : 1 + pick(3));
@@ -433,8 +437,9 @@ static void random_run(uint32_t seed, uint64_t layout)
 	sh.vq.every_used = pick(2);
 	begin(size, features, start);
 	static void (*const steps[])(void) = {
-		driver_adds,   driver_adds,   driver_adds,      driver_fills_up, device_pops,  device_pops, device_pops,
-		device_pushes, device_pushes, device_publishes, device_pushes,   driver_takes, device_moves,
+		driver_adds,   driver_adds,  driver_adds,   driver_fills_up, device_pops,
+		device_pops,   device_pops,  device_pushes, device_pushes,   device_publishes,
+		device_pushes, driver_takes, device_moves,
 	};
 	for (unsigned i = 0; i < 300; i++)
 		steps[pick(ARRAY_SIZE(steps))]();

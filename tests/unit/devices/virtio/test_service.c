@@ -467,8 +467,8 @@ static atomic_bool pestering;
 /* Another vCPU: kicks, acknowledges and looks around, whatever the driver is doing. */
 static void *pester(void *arg)
 {
-	static const uint64_t regs[] = { VIRTIO_MMIO_STATUS, VIRTIO_MMIO_INTERRUPT_STATUS, VIRTIO_MMIO_CONFIG_GENERATION,
-		                         VIRTIO_MMIO_QUEUE_READY };
+	static const uint64_t regs[] = { VIRTIO_MMIO_STATUS, VIRTIO_MMIO_INTERRUPT_STATUS,
+		                         VIRTIO_MMIO_CONFIG_GENERATION, VIRTIO_MMIO_QUEUE_READY };
 	for (unsigned i = 0; pestering; i++) {
 		reg_write(&drv, VIRTIO_MMIO_QUEUE_NOTIFY, i % 3);
 		reg_read(&drv, regs[i % ARRAY_SIZE(regs)]);
