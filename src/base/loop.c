@@ -1,38 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * epoll with one eventfd to wake it; the earliest timer's deadline is the timeout. epoll is on every kernel and in every
- * sandbox; an io_uring engine can take its place behind this interface.
+ * What does not depend on how the kernel waits for us: timers, of which the earliest's deadline is the wait's timeout,
+ * posted calls, whose thread the loop is, and which engine serves it. A loop starts with epoll, which costs least, and
+ * gets its io_uring when the first device asks for operations on files.
  */
 #include "src/base/loop.h"
 
+#include <assert.h>
 #include <errno.h>
-#include <limits.h>
-#include <semaphore.h>
-#include <stdatomic.h>
-#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <time.h>
 
+#include "src/base/loop_engine.h"
 #include "src/base/util.h"
 
-enum {
-	LOOP_EVENTS_MAX = 16,
-	LOOP_TIMERS_PER_TURN = 64, /* a timer that sets itself to now must not starve the rest */
-};
+enum { LOOP_TIMERS_PER_TURN = 64 }; /* a timer that sets itself to now must not starve the rest */
 
-struct loop {
-	const struct clock *clock; /* not owned */
-	int epoll_fd, wake_fd;     /* owned */
-	pthread_mutex_t lock;      /* timers and calls */
-	struct loop_timer *timers; /* earliest first */
-	struct loop_call *calls, **calls_end;
-	struct loop_call *deferred;  /* for the end of this turn; its own thread's alone */
-	struct loop_call *deferring; /* those of them that are being served */
-	atomic_bool stopping;
-	atomic_bool turning; /* a thread is in loop_run() */
-	struct epoll_event events[LOOP_EVENTS_MAX]; /* the batch being served */
-	int events_at, events_count;
-};
+#define LOOP_WAIT_MAX_NS (3600 * NSEC_PER_SEC)
 
 static uint64_t now_ns(clockid_t id)
 {
@@ -53,14 +37,21 @@ static uint64_t host_wall_ns(const struct clock *clock)
 
 const struct clock clock_host = { .monotonic_ns = host_monotonic_ns, .wall_ns = host_wall_ns };
 
-static void loop_wake(struct loop *loop)
+/* ---- making it --------------------------------------------------------------------------------------------------- */
+
+static int loop_open(struct loop *loop)
 {
-	uint64_t one = 1;
-	ssize_t written = write(loop->wake_fd, &one, sizeof(one)); /* a full counter wakes just as well */
-	(void)written;
+	loop->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (loop->wake_fd < 0)
+		return -errno;
+	int ret = loop_epoll_open(loop);
+	if (ret < 0)
+		return ret;
+	loop->wake.fd = loop->wake_fd;
+	return loop_fd_add(loop, &loop->wake, LOOP_EVENTFD);
 }
 
-struct loop *loop_new(const struct clock *clock, struct cvmm_error *err)
+struct loop *loop_new_with(const struct clock *clock, const struct loop_options *options, struct cvmm_error *err)
 {
 	struct loop *loop = calloc(1, sizeof(*loop));
 	if (!loop) {
@@ -68,49 +59,136 @@ struct loop *loop_new(const struct clock *clock, struct cvmm_error *err)
 		return NULL;
 	}
 	loop->clock = clock;
+	loop->options = *options;
+	loop->engine = &loop_epoll;
+	loop->epoll_fd = loop->wake_fd = -1;
 	loop->calls_end = &loop->calls;
+	io_list_init(&loop->begun);
+	io_list_init(&loop->ended);
 	pthread_mutex_init(&loop->lock, NULL);
-	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	loop->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	struct epoll_event event = { .events = EPOLLIN, .data.ptr = NULL };
-	if (loop->epoll_fd < 0 || loop->wake_fd < 0 ||
-	    epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, loop->wake_fd, &event) < 0) {
-		int code = errno;
-		err_set(err, -code, "I/O thread: epoll: %m");
+	pthread_cond_init(&loop->changed, NULL);
+	int ret = loop_open(loop);
+	if (ret < 0) {
+		errno = -ret;
+		err_set(err, ret, "I/O thread: epoll: %m");
 		loop_free(loop);
-		errno = code;
+		errno = -ret;
 		return NULL;
 	}
 	return loop;
+}
+
+struct loop *loop_new(const struct clock *clock, struct cvmm_error *err)
+{
+	return loop_new_with(clock, &(struct loop_options){ .rung = LOOP_BEST }, err);
 }
 
 void loop_free(struct loop *loop)
 {
 	if (!loop)
 		return;
+	assert(!loop->io_pending);
+	if (loop->engine->free)
+		loop->engine->free(loop);
 	if (loop->epoll_fd >= 0)
 		close(loop->epoll_fd);
 	if (loop->wake_fd >= 0)
 		close(loop->wake_fd);
+	pthread_cond_destroy(&loop->changed);
 	pthread_mutex_destroy(&loop->lock);
 	free(loop);
+}
+
+/* Any failure of io_uring leaves the threads, which need nothing but memory. */
+int loop_enable_io(struct loop *loop)
+{
+	if (loop->io_enabled)
+		return 0;
+	int ret = loop->options.rung == LOOP_POOL ? -EOPNOTSUPP : loop_uring_open(loop);
+	if (ret < 0) {
+		if (loop->options.rung != LOOP_BEST && loop->options.rung != LOOP_POOL)
+			return ret;
+		loop->pool = io_pool_new(loop);
+		if (!loop->pool)
+			return -ENOMEM;
+		loop->engine = &loop_epoll_pool;
+	}
+	loop->io_enabled = true;
+	return 0;
+}
+
+const char *loop_engine_name(const struct loop *loop)
+{
+	return loop->engine->name;
+}
+
+uint64_t loop_enters(const struct loop *loop)
+{
+	return loop->enters;
+}
+
+/* ---- whose thread it is ------------------------------------------------------------------------------------------ */
+
+void loop_wake(struct loop *loop)
+{
+	uint64_t one = 1;
+	ssize_t written = write(loop->wake_fd, &one, sizeof(one)); /* a full counter wakes just as well */
+	(void)written;
+}
+
+static bool loop_is_mine(struct loop *loop)
+{
+	return atomic_load(&loop->owner) == (uintptr_t)pthread_self();
+}
+
+/* loop->lock held; somebody else may own it */
+static void loop_wait_and_own(struct loop *loop)
+{
+	while (atomic_load(&loop->owner))
+		pthread_cond_wait(&loop->changed, &loop->lock);
+	atomic_store(&loop->owner, (uintptr_t)pthread_self());
+}
+
+/* Returns whether it was not ours yet, and is to be given back. */
+static bool loop_take(struct loop *loop)
+{
+	if (loop_is_mine(loop))
+		return false;
+	pthread_mutex_lock(&loop->lock);
+	loop_wait_and_own(loop);
+	pthread_mutex_unlock(&loop->lock);
+	return true;
+}
+
+static void loop_give_back(struct loop *loop)
+{
+	pthread_mutex_lock(&loop->lock);
+	atomic_store(&loop->owner, 0);
+	pthread_cond_broadcast(&loop->changed);
+	pthread_mutex_unlock(&loop->lock);
 }
 
 /* ---- file descriptors ------------------------------------------------------------------------------------------- */
 
 int loop_fd_add(struct loop *loop, struct loop_fd *source, uint32_t events)
 {
-	struct epoll_event event = { .events = events, .data.ptr = source };
-	if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, source->fd, &event) < 0)
-		return -errno;
+	source->events = events;
+	int ret = loop->engine->add(loop, source);
+	if (ret < 0)
+		return ret;
 	source->loop = loop;
+	source->link = &loop->sources;
+	source->next = loop->sources;
+	if (source->next)
+		source->next->link = &source->next;
+	loop->sources = source;
 	return 0;
 }
 
 int loop_fd_change(struct loop_fd *source, uint32_t events)
 {
-	struct epoll_event event = { .events = events, .data.ptr = source };
-	return epoll_ctl(source->loop->epoll_fd, EPOLL_CTL_MOD, source->fd, &event) < 0 ? -errno : 0;
+	source->events = events;
+	return source->loop->engine->change(source->loop, source);
 }
 
 void loop_fd_remove(struct loop_fd *source)
@@ -118,38 +196,94 @@ void loop_fd_remove(struct loop_fd *source)
 	struct loop *loop = source->loop;
 	if (!loop)
 		return;
-	epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, source->fd, NULL);
-	/* the batch that is being served may name it still */
-	for (int i = loop->events_at; i < loop->events_count; i++)
-		if (loop->events[i].data.ptr == source)
-			loop->events[i].events = 0;
+	loop->engine->remove(loop, source);
+	*source->link = source->next;
+	if (source->next)
+		source->next->link = source->link;
 	source->loop = NULL;
 }
 
-static int loop_serve_fds(struct loop *loop)
+int loop_fd_serve(struct loop *loop, struct loop_fd *source, uint32_t events)
 {
-	int served = 0;
-	for (loop->events_at = 0; loop->events_at < loop->events_count; loop->events_at++) {
-		struct epoll_event *event = &loop->events[loop->events_at];
-		struct loop_fd *source = event->data.ptr;
-		if (!source) {
-			uint64_t count;
-			ssize_t got = read(loop->wake_fd, &count, sizeof(count));
-			(void)got;
-			continue;
-		}
-		if (!event->events)
-			continue;
-		pthread_mutex_t *lock = source->lock;
-		if (lock)
-			pthread_mutex_lock(lock);
-		source->fn(source, event->events);
-		if (lock)
-			pthread_mutex_unlock(lock);
-		served++;
+	if (source == &loop->wake)
+		return 0;
+	pthread_mutex_t *lock = source->lock;
+	if (lock)
+		pthread_mutex_lock(lock);
+	source->fn(source, events);
+	if (lock)
+		pthread_mutex_unlock(lock);
+	return 1;
+}
+
+/* ---- operations on files ---------------------------------------------------------------------------------------- */
+
+static void loop_io_begin(struct loop *loop, struct loop_io *io)
+{
+	loop->io_pending++;
+	io_list_push(&loop->begun, io);
+}
+
+static void loop_io_tell(struct loop *loop, struct loop_io *io, int result)
+{
+	loop->io_pending--;
+	io->fn(io, result);
+}
+
+int loop_io_serve(struct loop *loop, struct loop_io *io, int result)
+{
+	if (result == -EINTR) {
+		io_list_push(&loop->begun, io);
+		return 0;
 	}
-	loop->events_at = loop->events_count = 0;
-	return served;
+	loop_io_tell(loop, io, result);
+	return 1;
+}
+
+void loop_readv(struct loop *loop, struct loop_io *io, int fd, const struct iovec *iov, unsigned iov_count,
+                uint64_t off)
+{
+	io->op = LOOP_READV;
+	io->fd = fd;
+	io->flags = 0;
+	io->iov = iov;
+	io->iov_count = iov_count;
+	io->off = off;
+	loop_io_begin(loop, io);
+}
+
+void loop_writev(struct loop *loop, struct loop_io *io, int fd, const struct iovec *iov, unsigned iov_count,
+                 uint64_t off, int flags)
+{
+	io->op = LOOP_WRITEV;
+	io->fd = fd;
+	io->flags = (uint32_t)flags;
+	io->iov = iov;
+	io->iov_count = iov_count;
+	io->off = off;
+	loop_io_begin(loop, io);
+}
+
+void loop_fdatasync(struct loop *loop, struct loop_io *io, int fd)
+{
+	io->op = LOOP_FDATASYNC;
+	io->fd = fd;
+	loop_io_begin(loop, io);
+}
+
+void loop_fallocate(struct loop *loop, struct loop_io *io, int fd, int mode, uint64_t off, uint64_t len)
+{
+	io->op = LOOP_FALLOCATE;
+	io->fd = fd;
+	io->flags = (uint32_t)mode;
+	io->off = off;
+	io->len = len;
+	loop_io_begin(loop, io);
+}
+
+unsigned loop_io_pending(const struct loop *loop)
+{
+	return loop->io_pending;
 }
 
 /* ---- timers ----------------------------------------------------------------------------------------------------- */
@@ -189,7 +323,7 @@ void loop_timer_set(struct loop_timer *timer, uint64_t delay_ns)
 	timer->armed = true;
 	bool first = loop->timers == timer;
 	pthread_mutex_unlock(&loop->lock);
-	if (first)
+	if (first && !loop_is_mine(loop))
 		loop_wake(loop);
 }
 
@@ -202,23 +336,22 @@ void loop_timer_cancel(struct loop_timer *timer)
 	pthread_mutex_unlock(&timer->loop->lock);
 }
 
-/* Milliseconds until the next deadline, rounded up, at most @limit_ms (negative: no limit). */
-static int timers_timeout(struct loop *loop, int limit_ms)
+/* Nanoseconds until the next deadline, at most @limit_ns (negative: no limit). */
+static int64_t loop_timeout(struct loop *loop, int64_t limit_ns)
 {
 	pthread_mutex_lock(&loop->lock);
 	const struct loop_timer *first = loop->timers;
 	uint64_t deadline = first ? first->deadline_ns : 0;
 	bool work = loop->calls;
 	pthread_mutex_unlock(&loop->lock);
-	if (work)
+	if (work || loop->deferred)
 		return 0;
 	if (!first)
-		return limit_ms;
+		return limit_ns;
 	uint64_t now = clock_monotonic_ns(loop->clock);
-	uint64_t wait_ms = deadline > now ? (deadline - now - 1) / NSEC_PER_MSEC + 1 : 0;
-	if (limit_ms >= 0 && wait_ms > (uint64_t)limit_ms)
-		return limit_ms;
-	return wait_ms > INT_MAX ? INT_MAX : (int)wait_ms;
+	/* the kernel adds the time of day to what it is given, and does not always look whether that fits */
+	int64_t wait_ns = deadline > now ? (int64_t)MIN(deadline - now, LOOP_WAIT_MAX_NS) : 0;
+	return limit_ns < 0 ? wait_ns : MIN(wait_ns, limit_ns);
 }
 
 /* Take a due timer off the list and run it; its owner may move or cancel it until we hold its lock. */
@@ -259,41 +392,59 @@ static int loop_serve_timers(struct loop *loop)
 
 /* ---- calls ------------------------------------------------------------------------------------------------------ */
 
+/* loop->lock held; returns whether it was not queued yet */
+static bool call_queue(struct loop *loop, struct loop_call *call)
+{
+	if (call->queued)
+		return false;
+	call->queued = true;
+	call->next = NULL;
+	*loop->calls_end = call;
+	loop->calls_end = &call->next;
+	loop->calls_count++;
+	return true;
+}
+
+/* loop->lock held */
+static void call_unqueue(struct loop *loop, struct loop_call *call)
+{
+	struct loop_call **at = &loop->calls;
+	while (*at != call)
+		at = &(*at)->next;
+	*at = call->next;
+	if (!*at)
+		loop->calls_end = at;
+	call->queued = false;
+	loop->calls_count--;
+}
+
 void loop_post(struct loop *loop, struct loop_call *call)
 {
 	pthread_mutex_lock(&loop->lock);
-	bool fresh = !call->queued;
-	if (fresh) {
-		call->queued = true;
-		call->next = NULL;
-		*loop->calls_end = call;
-		loop->calls_end = &call->next;
-	}
+	bool fresh = call_queue(loop, call);
 	pthread_mutex_unlock(&loop->lock);
-	if (fresh)
+	if (fresh && !loop_is_mine(loop))
 		loop_wake(loop);
 }
 
 /* As many as were queued when we began: a call that posts itself waits for the next turn. */
 static int loop_serve_calls(struct loop *loop)
 {
-	pthread_mutex_lock(&loop->lock);
-	struct loop_call *call = loop->calls;
-	loop->calls = NULL;
-	loop->calls_end = &loop->calls;
-	pthread_mutex_unlock(&loop->lock);
 	int served = 0;
-	while (call) {
-		struct loop_call *next = call->next;
-		pthread_mutex_lock(&loop->lock);
-		call->queued = false;
+	pthread_mutex_lock(&loop->lock);
+	for (unsigned left = loop->calls_count; left && loop->calls; left--) {
+		struct loop_call *call = loop->calls;
+		call_unqueue(loop, call);
 		pthread_mutex_unlock(&loop->lock);
 		call->fn(call);
-		call = next;
 		served++;
+		pthread_mutex_lock(&loop->lock);
 	}
+	pthread_mutex_unlock(&loop->lock);
 	return served;
 }
+
+/* ---- calls at the end of a turn ---------------------------------------------------------------------------------- */
 
 void loop_defer(struct loop *loop, struct loop_call *call)
 {
@@ -335,57 +486,102 @@ static int loop_serve_deferred(struct loop *loop)
 	return served;
 }
 
+/* ---- on the loop's thread, from another -------------------------------------------------------------------------- */
+
+struct sync_call {
+	struct loop_call call;
+	struct loop *loop;
+	void (*fn)(void *opaque);
+	void *opaque;
+	bool done;
+};
+
+static void sync_call_run(struct loop_call *call)
+{
+	struct sync_call *sync = container_of(call, struct sync_call, call);
+	struct loop *loop = sync->loop;
+	sync->fn(sync->opaque);
+	pthread_mutex_lock(&loop->lock);
+	sync->done = true; /* its thread may return from here on, and @sync is gone */
+	pthread_cond_broadcast(&loop->changed);
+	pthread_mutex_unlock(&loop->lock);
+}
+
+void loop_run_sync(struct loop *loop, void (*fn)(void *opaque), void *opaque)
+{
+	struct sync_call sync = { .call.fn = sync_call_run, .loop = loop, .fn = fn, .opaque = opaque };
+	if (loop_is_mine(loop)) {
+		fn(opaque);
+		return;
+	}
+	pthread_mutex_lock(&loop->lock);
+	if (atomic_load(&loop->owner)) {
+		call_queue(loop, &sync.call);
+		loop_wake(loop);
+	}
+	while (!sync.done && atomic_load(&loop->owner))
+		pthread_cond_wait(&loop->changed, &loop->lock);
+	if (sync.done) {
+		pthread_mutex_unlock(&loop->lock);
+		return;
+	}
+	/* nobody turns the loop, or not any more: we are its thread meanwhile */
+	if (sync.call.queued)
+		call_unqueue(loop, &sync.call);
+	loop_wait_and_own(loop);
+	pthread_mutex_unlock(&loop->lock);
+	fn(opaque);
+	loop_give_back(loop);
+}
+
 /* ---- turning ---------------------------------------------------------------------------------------------------- */
 
-int loop_turn(struct loop *loop, int timeout_ms)
+/* Such as could not be begun: told here, and never from within loop_readv(). */
+static int loop_fail_begun(struct loop *loop, int result)
 {
-	int wait_ms = loop->deferred ? 0 : timers_timeout(loop, timeout_ms);
-	int got = epoll_wait(loop->epoll_fd, loop->events, LOOP_EVENTS_MAX, wait_ms);
-	loop->events_count = got > 0 ? got : 0;
-	int served = loop_serve_fds(loop);
+	struct io_list failed;
+	io_list_init(&failed);
+	io_list_take(&failed, &loop->begun);
+	int served = 0;
+	for (struct loop_io *io; (io = io_list_pop(&failed)); served++)
+		loop_io_tell(loop, io, result);
+	return served;
+}
+
+static int loop_turn_once(struct loop *loop, int64_t limit_ns)
+{
+	int served = 0;
+	int ret = loop->begun.head ? loop_enable_io(loop) : 0;
+	if (ret < 0)
+		served += loop_fail_begun(loop, ret);
+	served += loop->engine->turn(loop, loop_timeout(loop, served ? 0 : limit_ns));
 	served += loop_serve_calls(loop);
 	served += loop_serve_timers(loop);
 	return served + loop_serve_deferred(loop);
 }
 
+int loop_turn(struct loop *loop, int timeout_ms)
+{
+	bool taken = loop_take(loop);
+	int served = loop_turn_once(loop, timeout_ms < 0 ? -1 : timeout_ms * (int64_t)NSEC_PER_MSEC);
+	if (taken)
+		loop_give_back(loop);
+	return served;
+}
+
 void loop_run(struct loop *loop)
 {
-	atomic_store(&loop->turning, true);
+	bool taken = loop_take(loop);
 	while (!atomic_exchange(&loop->stopping, false))
-		loop_turn(loop, -1);
-	atomic_store(&loop->turning, false);
+		loop_turn_once(loop, -1);
+	while (loop->io_pending)
+		loop_turn_once(loop, -1);
+	if (taken)
+		loop_give_back(loop);
 }
 
 void loop_stop(struct loop *loop)
 {
 	atomic_store(&loop->stopping, true);
 	loop_wake(loop);
-}
-
-struct sync_call {
-	struct loop_call call;
-	void (*fn)(void *opaque);
-	void *opaque;
-	sem_t done;
-};
-
-static void sync_call_run(struct loop_call *call)
-{
-	struct sync_call *sync = (struct sync_call *)call;
-	sync->fn(sync->opaque);
-	sem_post(&sync->done);
-}
-
-void loop_run_sync(struct loop *loop, void (*fn)(void *opaque), void *opaque)
-{
-	struct sync_call sync = { .call.fn = sync_call_run, .fn = fn, .opaque = opaque };
-	if (!atomic_load(&loop->turning)) {
-		fn(opaque);
-		return;
-	}
-	sem_init(&sync.done, 0, 0);
-	loop_post(loop, &sync.call);
-	while (sem_wait(&sync.done))
-		continue; /* a signal */
-	sem_destroy(&sync.done);
 }

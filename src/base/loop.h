@@ -6,6 +6,8 @@
  *
  * A source may name a lock (a device's): the loop takes it around the callback, so that device code never has to.
  * Lock order: a source's lock, then the loop's own.
+ *
+ * A callback may turn the loop (loop_turn()), to wait for what it has begun.
  */
 #ifndef CVMM_BASE_LOOP_H
 #define CVMM_BASE_LOOP_H
@@ -13,6 +15,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/epoll.h>
 #include <sys/uio.h>
 
 #include "src/base/error.h"
@@ -37,11 +40,30 @@ static inline uint64_t clock_wall_seconds(const struct clock *clock)
 
 struct loop;
 
+/* How operations on files are done. The loop finds the best one that the host admits; tests ask for each. */
+enum loop_rung {
+	LOOP_BEST,
+	LOOP_URING_DEFER, /* io_uring, completions when we ask: Linux 6.1 */
+	LOOP_URING_COOP,  /* io_uring, completions without interrupting us: 5.19 */
+	LOOP_URING_PLAIN, /* io_uring */
+	LOOP_URING_5_10,  /* io_uring without anything younger than Linux 5.10; only when asked for */
+	LOOP_POOL,        /* threads that block, where io_uring is not allowed */
+};
+
+struct loop_options {
+	enum loop_rung rung;
+	unsigned entries; /* of the submission queue; 0: enough */
+};
+
 struct loop_fd {
 	int fd;                                              /* not owned */
 	void (*fn)(struct loop_fd *source, uint32_t events); /* EPOLLIN | EPOLLOUT | EPOLLHUP | EPOLLERR */
 	pthread_mutex_t *lock;                               /* not owned; NULL: none */
 	struct loop *loop;                                   /* set while added */
+	/* the loop's */
+	uint32_t events;
+	unsigned slot;
+	struct loop_fd *next, **link;
 };
 
 struct loop_timer {
@@ -68,6 +90,7 @@ struct loop_io {
 	const struct iovec *iov; /* not owned; stays until fn() */
 	unsigned iov_count;
 	uint64_t off, len;
+	int result;
 };
 
 struct loop_call { /* one posted call; may be posted again once it has run */
@@ -78,19 +101,25 @@ struct loop_call { /* one posted call; may be posted again once it has run */
 
 /* @clock: not owned. NULL on failure, with @err and errno. */
 struct loop *loop_new(const struct clock *clock, struct cvmm_error *err);
+struct loop *loop_new_with(const struct clock *clock, const struct loop_options *options, struct cvmm_error *err);
 void loop_free(struct loop *loop);
 
-/* Turn until loop_stop(). */
+/* Turn until loop_stop(), then until no operation is under way. */
 void loop_run(struct loop *loop);
 /* Any thread: make loop_run() return once what is ready has been served. */
 void loop_stop(struct loop *loop);
 /* One turn by hand: serve what is ready, waiting at most @timeout_ms for it. Returns how many callbacks ran. */
 int loop_turn(struct loop *loop, int timeout_ms);
 
-/* Watch @source->fd; @events as in epoll, level triggered; 0 parks it. 0 or a negative errno. */
+/* An eventfd whose count nobody wants, as a kick: fn runs after each signal, or once for several, perhaps once too often,
+ * and has nothing to read. That saves a system call a kick. The eventfd is the loop's alone to read. */
+#define LOOP_EVENTFD ((uint32_t)EPOLLIN | (uint32_t)EPOLLET)
+
+/* Watch @source->fd; @events as in epoll, level triggered, or LOOP_EVENTFD; 0 parks it. 0 or a negative errno. */
 int loop_fd_add(struct loop *loop, struct loop_fd *source, uint32_t events);
 int loop_fd_change(struct loop_fd *source, uint32_t events);
-void loop_fd_remove(struct loop_fd *source); /* not added: nothing happens */
+/* Not added: nothing happens. Remove before closing; the kernel may hold the file until the loop's next turn. */
+void loop_fd_remove(struct loop_fd *source);
 
 void loop_timer_init(struct loop_timer *timer, struct loop *loop, pthread_mutex_t *lock,
                      void (*fn)(struct loop_timer *timer));
@@ -99,10 +128,20 @@ void loop_timer_init(struct loop_timer *timer, struct loop *loop, pthread_mutex_
 void loop_timer_set(struct loop_timer *timer, uint64_t delay_ns);
 void loop_timer_cancel(struct loop_timer *timer);
 
-/* The loop's thread. @flags: RWF_DSYNC and the like, or 0. Short transfers are the caller's to go on with. */
-void loop_readv(struct loop *loop, struct loop_io *io, int fd, const struct iovec *iov, unsigned iov_count, uint64_t off);
-void loop_writev(struct loop *loop, struct loop_io *io, int fd, const struct iovec *iov, unsigned iov_count, uint64_t off,
-                 int flags);
+/* Make ready for operations, which costs a loop without them nothing: the ring, or else the pool of threads. Before the
+ * loop's thread runs, or on it; the first operation does it otherwise. One and the same thread turns the loop from then
+ * on. 0, also when it was done before; -EOPNOTSUPP: the host does not have the rung that was asked for; -ENOMEM. */
+int loop_enable_io(struct loop *loop);
+/* For logs and `doctor`: "epoll", "epoll and threads", "io_uring (deferred)", ... */
+const char *loop_engine_name(const struct loop *loop);
+/* How often the kernel was asked to wait for events or to take operations in. The loop's thread. */
+uint64_t loop_enters(const struct loop *loop);
+
+/* The loop's thread; files and block devices only, where an operation ends by itself. @flags: RWF_DSYNC and the like, or 0. Short transfers are the caller's to go on with. */
+void loop_readv(struct loop *loop, struct loop_io *io, int fd, const struct iovec *iov, unsigned iov_count,
+                uint64_t off);
+void loop_writev(struct loop *loop, struct loop_io *io, int fd, const struct iovec *iov, unsigned iov_count,
+                 uint64_t off, int flags);
 void loop_fdatasync(struct loop *loop, struct loop_io *io, int fd);
 /* @mode: FALLOC_FL_PUNCH_HOLE and the like. */
 void loop_fallocate(struct loop *loop, struct loop_io *io, int fd, int mode, uint64_t off, uint64_t len);
