@@ -190,4 +190,24 @@ void virtio_power_key_press(struct device *dev);
 struct device *virtio_rng_new(const struct virtio_wiring *wiring, struct guest_memory *mem, struct loop *loop,
                               uint64_t rate);
 
+struct block;
+
+enum { VIRTIO_BLK_QUEUES_MAX = 64 };
+
+struct virtio_blk_options {
+	const char *serial;        /* at most 20 bytes of it; may be NULL */
+	struct loop *const *loops; /* not owned; queue i is served on loops[i % loop_count] */
+	unsigned loop_count;
+	unsigned queues;           /* 0: one */
+	uint64_t iops, bw;         /* requests, bytes a second; 0: no limit */
+	uint64_t burst_ms;         /* what these may run ahead after a rest; 0: 100 */
+	const struct clock *clock; /* of the loops; not owned; NULL: the host's */
+};
+
+/* A disk (virtio 1.3, 5.2). @block: taken over. @mem: not owned. NULL: no memory or no descriptor, @block is untouched. */
+struct device *virtio_blk_new(const struct virtio_wiring *wiring, struct guest_memory *mem, struct block *block,
+                              const struct virtio_blk_options *options);
+/* block_resize() of its disk, and the driver is told. Any thread but the loops'; takes the device's lock. */
+int virtio_blk_resize(struct device *dev, uint64_t size, struct cvmm_error *err);
+
 #endif
