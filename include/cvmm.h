@@ -273,6 +273,83 @@ struct cvmm_doctor {
  */
 CVMM_API int cvmm_doctor_examine(struct cvmm_doctor *doctor, struct cvmm_error *err);
 
+/* ---- zoned disks in files --------------------------------------------------------------------------------------- */
+
+/* Numbers as in virtio (1.3, 5.2.6.2), NVMe ZNS and Linux. */
+enum cvmm_zone_model { CVMM_ZONE_HOST_MANAGED = 1, CVMM_ZONE_HOST_AWARE = 2 };
+
+enum cvmm_zone_type { CVMM_ZONE_CONVENTIONAL = 1, CVMM_ZONE_WRITE_REQUIRED = 2, CVMM_ZONE_WRITE_PREFERRED = 3 };
+
+enum cvmm_zone_state {
+	CVMM_ZONE_NOT_WP = 0, /* a conventional zone */
+	CVMM_ZONE_EMPTY = 1,
+	CVMM_ZONE_IMPLICIT_OPEN = 2,
+	CVMM_ZONE_EXPLICIT_OPEN = 3,
+	CVMM_ZONE_CLOSED = 4,
+	CVMM_ZONE_READ_ONLY = 13,
+	CVMM_ZONE_FULL = 14,
+	CVMM_ZONE_OFFLINE = 15,
+};
+
+/** What a zoned disk is like; bytes and numbers of zones. */
+struct cvmm_zone_layout {
+	enum cvmm_zone_model model;
+	uint64_t size;                 /* of the disk; a multiple of block_size; the last zone may be smaller */
+	uint64_t zone_size;            /* a power of two, 64 KiB to 1 TiB */
+	uint64_t zone_capacity;        /* what of a zone can be written; host-aware: zone_size */
+	uint32_t conventional;         /* so many zones at the start have no write pointer */
+	uint32_t max_open, max_active; /* zones; 0: no limit; host-aware: 0 */
+	uint32_t max_append;           /* bytes; 0: no zone append; host-aware: 0 */
+	uint32_t block_size;           /* 512 or 4096 */
+};
+
+/** One zone; bytes from the start of the disk. */
+struct cvmm_zone {
+	uint64_t start, len, capacity;
+	uint64_t wp; /* where the next write goes; start + len for a zone that has none */
+	enum cvmm_zone_type type;
+	enum cvmm_zone_state state;
+};
+
+/** "host-managed", "empty", ...: static, "?" for what is none. */
+CVMM_API const char *cvmm_zone_model_name(enum cvmm_zone_model model);
+CVMM_API const char *cvmm_zone_type_name(enum cvmm_zone_type type);
+CVMM_API const char *cvmm_zone_state_name(enum cvmm_zone_state state);
+
+/**
+ * Make the file @path a zoned disk, all of whose zones are empty. It takes only the room that is written to.
+ * @force: overwrite a file that is not empty; without, that is -EEXIST.
+ * Returns 0; -EINVAL: @layout is none; -EWOULDBLOCK: the file is in use; another negative errno.
+ * Format: docs/zoned-format.md.
+ */
+CVMM_API int cvmm_zone_format(const char *path, const struct cvmm_zone_layout *layout, bool force,
+                              struct cvmm_error *err);
+
+/**
+ * Tell of a zoned file, also one in use: then as of its last flush.
+ * @layout: receives what it is like; may be NULL. It is filled in before @fn is called.
+ * @fn:     called with zones @first to @first + @count - 1, those that exist, until it returns other than 0; may be NULL.
+ * Returns 0, or what @fn returned; -ENOEXEC: not a zoned file, or damaged; another negative errno.
+ */
+CVMM_API int cvmm_zone_report(const char *path, struct cvmm_zone_layout *layout, uint32_t first, uint32_t count,
+                              int (*fn)(void *opaque, const struct cvmm_zone *zone), void *opaque,
+                              struct cvmm_error *err);
+
+/**
+ * Reset zones @first to @first + @count - 1 of a file that is not in use; @count 0: all that can be, as a guest does.
+ * Returns 0; -EINVAL: no such zones, or one of them, which is named, cannot be reset: nothing was; -EWOULDBLOCK: in use;
+ * -ENOEXEC; another negative errno.
+ */
+CVMM_API int cvmm_zone_reset(const char *path, uint32_t first, uint32_t count, struct cvmm_error *err);
+
+/**
+ * Make zones fail: CVMM_ZONE_READ_ONLY or CVMM_ZONE_OFFLINE, of a file that is not in use. CVMM_ZONE_NOT_WP takes that
+ * back: a zone is then what its write pointer says.
+ * Returns as cvmm_zone_reset() does; @count is at least 1.
+ */
+CVMM_API int cvmm_zone_set_state(const char *path, uint32_t first, uint32_t count, enum cvmm_zone_state state,
+                                 struct cvmm_error *err);
+
 #ifdef __cplusplus
 }
 #endif

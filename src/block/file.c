@@ -345,13 +345,22 @@ static int file_resize(struct block *block, uint64_t size, struct cvmm_error *er
 
 /* --- opening --- */
 
+/* Now, not when the kernel gets round to it: io_uring may hold the file some time longer than its owner did. */
+static void file_unlock(const struct block_file *file)
+{
+	struct flock lock = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
+	fcntl(file->fd, F_OFD_SETLK, &lock);
+}
+
 static void file_free(struct block *block)
 {
 	struct block_file *file = file_of(block);
 	if (file->zeroes)
 		munmap(file->zeroes, ZEROES_SIZE);
-	if (file->fd >= 0)
+	if (file->fd >= 0) {
+		file_unlock(file);
 		close(file->fd);
+	}
 	free(file);
 }
 

@@ -39,7 +39,7 @@ struct cli_command {
 	const struct cli_example *examples; /* ends with command NULL; or NULL */
 };
 
-enum { CLI_RUN, CLI_DOCTOR, CLI_HELP, CLI_COMMANDS };
+enum { CLI_RUN, CLI_ZONE, CLI_DOCTOR, CLI_HELP, CLI_COMMANDS };
 extern const struct cli_command cli_commands[CLI_COMMANDS];
 extern const struct cli_command cli_top; /* cvmm itself */
 
@@ -95,5 +95,6 @@ void cli_print_keys(const char *kind);
 
 int cmd_run(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
+int cmd_zone(int argc, char **argv);
 
 #endif

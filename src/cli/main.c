@@ -34,6 +34,7 @@ static int cmd_help(int argc, char **argv)
 
 static int (*const run_command[CLI_COMMANDS])(int argc, char **argv) = {
 	[CLI_RUN] = cmd_run,
+	[CLI_ZONE] = cmd_zone,
 	[CLI_DOCTOR] = cmd_doctor,
 	[CLI_HELP] = cmd_help,
 };

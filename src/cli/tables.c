@@ -44,6 +44,33 @@ static const struct cli_option doctor_options[] = {
 	{ { 0 } },
 };
 
+static const struct cli_option zone_options[] = {
+	{ { "size", CVMM_OPTION_STRING, "SIZE", .help = "format: the disk's size, with K, M, G or T behind; M if none is" } },
+	{ { "zone-size", CVMM_OPTION_STRING, "SIZE", .preset = "256M", .help = "format: a power of two" } },
+	{ { "zone-capacity", CVMM_OPTION_STRING, "SIZE",
+	    .help = "format: what of a zone can be written; without, all of it" } },
+	{ { "conventional", CVMM_OPTION_NUMBER, "N", .preset = "0", .max = 262144,
+	    .help = "format: so many zones at the start take random writes" } },
+	{ { "max-open", CVMM_OPTION_NUMBER, "N", .preset = "0", .max = 262144,
+	    .help = "format: open zones at a time, 0 for any number" } },
+	{ { "max-active", CVMM_OPTION_NUMBER, "N", .preset = "0", .max = 262144,
+	    .help = "format: active zones at a time, 0 for any number" } },
+	{ { "max-append", CVMM_OPTION_STRING, "SIZE", .preset = "1M", .help = "format: largest zone append, 0 for none" } },
+	{ { "block-size", CVMM_OPTION_CHOICE, "BYTES", .choices = "512|4096", .preset = "4096",
+	    .help = "format: logical block, and what writes to zones are made of" } },
+	{ { "model", CVMM_OPTION_CHOICE, "MODEL", .choices = "host-managed|host-aware", .preset = "host-managed",
+	    .help = "format: must zones be written in sequence, or should they" } },
+	{ { "force", CVMM_OPTION_BOOL, .help = "format: overwrite a file that is not empty" } },
+	{ { "zone", CVMM_OPTION_NUMBER, "N", .max = 262143, .help = "report, reset, set-state: the first zone" } },
+	{ { "count", CVMM_OPTION_NUMBER, "N", .min = 1, .max = 262144,
+	    .help = "report, reset, set-state: how many zones; without, one, or if no --zone is given all" } },
+	{ { "state", CVMM_OPTION_CHOICE, "STATE", .choices = "read-only|offline|normal", .preset = "normal",
+	    .help = "set-state: what the zones shall be" } },
+	{ { "json", CVMM_OPTION_BOOL, .help = "Print a JSON object" } },
+	HELP_OPTION,
+	{ { 0 } },
+};
+
 static const struct cli_option help_options[] = {
 	HELP_OPTION,
 	{ { 0 } },
@@ -72,6 +99,15 @@ static const struct cli_example doctor_examples[] = {
 	{ 0 },
 };
 
+static const struct cli_example zone_examples[] = {
+	{ "A host-managed disk of 16 GiB with four conventional zones, in a file that takes little room yet",
+	  "cvmm zone format --size 16G --zone-size 256M --conventional 4 --max-open 12 zoned.img" },
+	{ "What is in its first zones", "cvmm zone report --count 8 zoned.img" },
+	{ "Empty all zones", "cvmm zone reset zoned.img" },
+	{ "See how a guest bears the loss of a zone", "cvmm zone set-state --zone 7 --state offline zoned.img" },
+	{ 0 },
+};
+
 const struct cli_command cli_top = {
 	.synopsis = "[--help] [--version] COMMAND [OPTION]...",
 	.summary = "Run virtual machines on Linux KVM",
@@ -90,6 +126,16 @@ const struct cli_command cli_commands[] = {
 		.machine_options = true,
 		.options = run_options,
 		.examples = run_examples,
+	},
+	[CLI_ZONE] = {
+		.name = "zone",
+		.synopsis = "format|report|reset|set-state [OPTION]... FILE",
+		.summary = "Make zoned disks in files, show and change their zones",
+		.about = "format makes the file, report lists its zones, reset empties them, set-state lets them fail as "
+		         "worn ones do. A file that a machine uses can only be reported on, as of its last flush. Options "
+		         "may stand before and behind FILE.",
+		.options = zone_options,
+		.examples = zone_examples,
 	},
 	[CLI_DOCTOR] = {
 		.name = "doctor",

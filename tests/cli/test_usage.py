@@ -275,9 +275,13 @@ def complete(line):
 
 def bash_completion():
     for line, offers in (
-            ("cvmm ", {"run", "doctor", "help", "--help", "--version"}),
+            ("cvmm ", {"run", "zone", "doctor", "help", "--help", "--version"}),
             ("cvmm d", {"doctor"}),
-            ("cvmm help ", {"run", "doctor", "help"}),
+            ("cvmm help ", {"run", "zone", "doctor", "help"}),
+            ("cvmm zone ", {"format", "report", "reset", "set-state"}),
+            ("cvmm zone report good", {"good.json"}),
+            ("cvmm zone format --model ", {"host-managed", "host-aware"}),
+            ("cvmm zone --max", {"--max-open", "--max-active", "--max-append"}),
             ("cvmm doctor --", {"--json", "--help"}),
             ("cvmm run ", options_in_help()),
             ("cvmm run --kern", {"--kernel"}),
