@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "src/base/util.h"
+#include "src/block/zone_format.h"
 #include "tests/support/images.h"
 
 static const char *dir;
@@ -175,6 +176,36 @@ static void seed_place(void)
 	seed_machine("arm64_image", make_arm64_image());
 }
 
+/* As in a file, behind the byte that asks for right checksums; with some operations. */
+static void seed_zone_file(void)
+{
+	static const uint8_t operations[] = {
+		0, 3, 0, 8, 2, 3, 0, 8, 4, 4, 0, 0, 6, 3, 0, 0, 7, 3, 0, 0, 3, 3, 0, 200
+	};
+	static const struct zone_record records[8] = { [3] = { .written = 4096 }, [5] = { .offline = true } };
+	struct zone_geometry geometry = {
+		.model = ZONE_MODEL_HOST_MANAGED,
+		.size = 8 << 16,
+		.zone_size = 1 << 16,
+		.zone_capacity = 48 << 10,
+		.conventional = 2,
+		.max_open = 2,
+		.max_active = 3,
+		.max_append = 16384,
+		.block_size = 512,
+	};
+	size_t head = (size_t)zone_format_head(&geometry);
+	struct bytes file = zeros(1 + head + sizeof(operations));
+	uint8_t *bytes = file.data + 1;
+	file.data[0] = 1;
+	for (unsigned i = 0; i < ZONE_SUPERBLOCKS; i++)
+		zone_format_super(bytes + i * ZONE_PAGE_SIZE, &geometry, 7);
+	for (unsigned i = 0; i < 2; i++)
+		zone_format_page(bytes + zone_format_page_off(0, i), 7, 0, i + 1, records, ARRAY_SIZE(records));
+	memcpy(bytes + head, operations, sizeof(operations));
+	write_seed("zoned", file);
+}
+
 static const struct {
 	const char *fuzzer;
 	void (*write)(void);
@@ -182,6 +213,7 @@ static const struct {
 	{ "fuzz_bzimage", seed_bzimage }, { "fuzz_elf", seed_elf },       { "fuzz_arm64_image", seed_arm64_image },
 	{ "fuzz_zboot", seed_zboot },     { "fuzz_unpack", seed_unpack }, { "fuzz_identify", seed_identify },
 	{ "fuzz_kernel", seed_kernel },   { "fuzz_place", seed_place },
+	{ "fuzz_zone_file", seed_zone_file },
 };
 
 int main(int argc, char **argv)
