@@ -6,42 +6,26 @@
  *
  *   notify: pop -> decode -> admit (rate limits) -> block_submit() ... done: status byte -> push; one flush a turn
  */
-#include "devices/virtio/mmio.h"
+#include "devices/virtio/blk.h"
 
 #include <errno.h>
 
-#include <linux/virtio_blk.h>
 #include <linux/virtio_ids.h>
 
+#include "devices/virtio/mmio.h"
 #include "src/base/log.h"
 #include "src/base/util.h"
-#include "src/block/block.h"
+#include "src/block/zone.h"
 
 enum {
-	SECTOR_SHIFT = 9,
 	QUEUE_SIZE_DEFAULT = 256,
 	QUEUE_SIZE_MAX = 1024, /* and segments of a chain: as many as readv() takes */
-	RANGES_MAX = 32,       /* of a DISCARD */
 	BURST_MS = 100,
 };
 
 /* Bounds of a request's work, so that resets need not wait for long: 2 GiB is one system call, 64 MiB may have to be
  * written. In sectors. */
 static const uint32_t discard_sectors_max = 1 << 22, zeroes_sectors_max = 1 << 17;
-
-/* Unused in any status. */
-enum { UNDER_WAY = 0xff };
-
-struct blk_request {
-	struct block_request io;
-	struct blk_queue *queue; /* not owned */
-	struct blk_request *next_free;
-	struct desc_chain chain;
-	uint8_t *status;  /* in guest memory; NULL: there is no place for it */
-	uint32_t written; /* if it succeeds, with the status */
-	unsigned range, range_count;
-	struct virtio_blk_discard_write_zeroes ranges[RANGES_MAX];
-};
 
 struct blk_queue {
 	struct virtio_blk *blk; /* not owned */
@@ -171,13 +155,19 @@ static uint8_t blk_status(int result)
 	return result == -EOPNOTSUPP ? VIRTIO_BLK_S_UNSUPP : VIRTIO_BLK_S_IOERR;
 }
 
+/* 5.2.6: to a driver that does not know of zones, no request is one for them, and no error is theirs. */
+static bool blk_zoned(const struct virtio_blk *blk)
+{
+	return blk->vdev.s.driver_features & 1ull << BLK_F_ZONED;
+}
+
 static void blk_done(struct block_request *io, int result)
 {
 	struct blk_request *req = container_of(io, struct blk_request, io);
-	blk_finish(req, blk_status(result));
+	blk_finish(req, blk_zoned(req->queue->blk) ? blk_zoned_done(req, result) : blk_status(result));
 }
 
-/* --- what a request asks for; each returns a status, or UNDER_WAY when req->io is to be submitted --- */
+/* --- what a request asks for; each returns a status, or BLK_UNDER_WAY when req->io is to be submitted --- */
 
 /* 5.2.6.2: stable when done, unless the driver knows of a cache and has it on. */
 static bool blk_write_through(const struct virtio_blk *blk)
@@ -190,8 +180,8 @@ static bool blk_write_through(const struct virtio_blk *blk)
 
 static bool blk_to_bytes(uint64_t sectors, uint64_t *bytes)
 {
-	*bytes = sectors << SECTOR_SHIFT;
-	return *bytes >> SECTOR_SHIFT == sectors;
+	*bytes = sectors << BLK_SECTOR_SHIFT;
+	return *bytes >> BLK_SECTOR_SHIFT == sectors;
 }
 
 static uint8_t blk_transfer(struct blk_request *req, enum block_op op, uint64_t sector, uint32_t len)
@@ -199,7 +189,7 @@ static uint8_t blk_transfer(struct blk_request *req, enum block_op op, uint64_t 
 	req->io.op = op;
 	req->io.flags = op == BLOCK_WRITE && blk_write_through(req->queue->blk) ? BLOCK_FUA : 0;
 	req->io.len = len;
-	return blk_to_bytes(sector, &req->io.off) ? UNDER_WAY : VIRTIO_BLK_S_IOERR;
+	return blk_to_bytes(sector, &req->io.off) ? BLK_UNDER_WAY : VIRTIO_BLK_S_IOERR;
 }
 
 static uint8_t blk_read(struct blk_request *req, uint64_t sector)
@@ -221,7 +211,7 @@ static uint8_t blk_flush_disk(struct blk_request *req, uint64_t sector)
 	req->io.op = BLOCK_FLUSH;
 	req->io.flags = 0;
 	req->io.off = req->io.len = 0;
-	return UNDER_WAY;
+	return BLK_UNDER_WAY;
 }
 
 static uint8_t blk_get_id(struct blk_request *req, uint64_t sector)
@@ -235,8 +225,8 @@ static uint8_t blk_get_id(struct blk_request *req, uint64_t sector)
 static void blk_load_range(struct blk_request *req)
 {
 	const struct virtio_blk_discard_write_zeroes *range = &req->ranges[req->range];
-	req->io.off = le64toh(range->sector) << SECTOR_SHIFT;
-	req->io.len = (uint64_t)le32toh(range->num_sectors) << SECTOR_SHIFT;
+	req->io.off = le64toh(range->sector) << BLK_SECTOR_SHIFT;
+	req->io.len = (uint64_t)le32toh(range->num_sectors) << BLK_SECTOR_SHIFT;
 	if (le32toh(range->flags) & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP)
 		req->io.flags |= BLOCK_MAY_UNMAP;
 }
@@ -262,10 +252,10 @@ static uint8_t blk_check_range(const struct virtio_blk *blk, const struct virtio
 		return VIRTIO_BLK_S_UNSUPP;
 	if (le32toh(range->num_sectors) > sectors_max || !blk_to_bytes(le64toh(range->sector), &off))
 		return VIRTIO_BLK_S_IOERR;
-	uint64_t len = (uint64_t)le32toh(range->num_sectors) << SECTOR_SHIFT;
+	uint64_t len = (uint64_t)le32toh(range->num_sectors) << BLK_SECTOR_SHIFT;
 	if ((off | len) % blk->block->logical_block || !range_inside(off, len, block_size(blk->block)))
 		return VIRTIO_BLK_S_IOERR;
-	return UNDER_WAY;
+	return BLK_UNDER_WAY;
 }
 
 /* All ranges are checked before the first is touched. */
@@ -282,19 +272,19 @@ static uint8_t blk_ranges(struct blk_request *req, enum block_op op, uint32_t fl
 	req->range_count = (unsigned)(len / sizeof(req->ranges[0]));
 	for (unsigned i = 0; i < req->range_count; i++) {
 		uint8_t status = blk_check_range(blk, &req->ranges[i], flags, sectors_max);
-		if (status != UNDER_WAY)
+		if (status != BLK_UNDER_WAY)
 			return status;
 	}
 	req->io.op = op;
 	req->io.flags = blk_write_through(blk) ? BLOCK_FUA : 0;
 	req->io.done = blk_range_done;
 	blk_load_range(req);
-	return UNDER_WAY;
+	return BLK_UNDER_WAY;
 }
 
 static uint8_t blk_discard(struct blk_request *req, uint64_t sector)
 {
-	return blk_ranges(req, BLOCK_DISCARD, 0, RANGES_MAX, discard_sectors_max);
+	return blk_ranges(req, BLOCK_DISCARD, 0, BLK_RANGES_MAX, discard_sectors_max);
 }
 
 static uint8_t blk_write_zeroes(struct blk_request *req, uint64_t sector)
@@ -335,7 +325,10 @@ static uint8_t blk_decode(struct blk_request *req)
 			return VIRTIO_BLK_S_UNSUPP;
 		return type->decode(req, le64toh(header.sector));
 	}
-	return VIRTIO_BLK_S_UNSUPP;
+	if (!blk_zoned(blk))
+		return VIRTIO_BLK_S_UNSUPP;
+	return blk_zoned_decode(req, blk->block, le32toh(header.type), le64toh(header.sector),
+	                        blk_write_through(blk) ? BLOCK_FUA : 0);
 }
 
 /* --- rate limits --- */
@@ -413,7 +406,7 @@ static void blk_begin(struct blk_queue *queue, struct blk_request *req)
 	uint8_t status = req->status ? blk_decode(req) : VIRTIO_BLK_S_IOERR;
 	if (!req->status)
 		log_guest("%s: a request has no place for its status", queue->blk->vdev.ops->name);
-	if (status != UNDER_WAY) {
+	if (status != BLK_UNDER_WAY) {
 		blk_finish(req, status);
 		return;
 	}
@@ -478,8 +471,8 @@ static struct virtio_blk_config blk_config(const struct virtio_blk *blk)
 	};
 	if (blk->vdev.features & FEATURE(DISCARD)) {
 		config.max_discard_sectors = htole32(discard_sectors_max);
-		config.max_discard_seg = htole32(RANGES_MAX);
-		config.discard_sector_alignment = htole32((uint32_t)(block->discard_granularity >> SECTOR_SHIFT));
+		config.max_discard_seg = htole32(BLK_RANGES_MAX);
+		config.discard_sector_alignment = htole32((uint32_t)(block->discard_granularity >> BLK_SECTOR_SHIFT));
 	}
 	if (blk->vdev.features & FEATURE(WRITE_ZEROES)) {
 		config.max_write_zeroes_sectors = htole32(zeroes_sectors_max);
@@ -489,10 +482,20 @@ static struct virtio_blk_config blk_config(const struct virtio_blk *blk)
 	return config;
 }
 
+/* What there is of zones is shown until the driver has decided not to know of them. */
 static void blk_config_read(struct virtio_device *vdev, size_t off, void *buf, size_t len)
 {
-	struct virtio_blk_config config = blk_config(blk_of(vdev));
-	memcpy(buf, (const uint8_t *)&config + off, len);
+	const struct virtio_blk *blk = blk_of(vdev);
+	struct virtio_blk_config config = blk_config(blk);
+	struct blk_zoned_config zoned;
+	uint8_t all[BLK_ZONED_CONFIG_OFF + sizeof(zoned)] = { 0 };
+	bool decided = __atomic_load_n(&vdev->s.status, __ATOMIC_RELAXED) & VIRTIO_CONFIG_S_FEATURES_OK;
+	memcpy(all, &config, BLK_CONFIG_SIZE);
+	if (blk->block->zones && (blk_zoned(blk) || !decided)) {
+		blk_zoned_config(blk->block, &zoned);
+		memcpy(all + BLK_ZONED_CONFIG_OFF, &zoned, sizeof(zoned));
+	}
+	memcpy(buf, all + off, len);
 }
 
 static void blk_config_write(struct virtio_device *vdev, size_t off, const void *buf, size_t len)
@@ -510,7 +513,7 @@ int virtio_blk_resize(struct device *dev, uint64_t size, struct cvmm_error *err)
 	struct virtio_blk *blk = container_of(dev, struct virtio_blk, vdev.dev);
 	pthread_mutex_lock(&dev->lock);
 	int ret = block_resize(blk->block, size, err);
-	uint64_t capacity = block_size(blk->block) >> SECTOR_SHIFT;
+	uint64_t capacity = block_size(blk->block) >> BLK_SECTOR_SHIFT;
 	if (capacity != blk->capacity) {
 		blk->capacity = capacity;
 		virtio_config_changed(&blk->vdev);
@@ -582,19 +585,28 @@ static int blk_queue_init(struct blk_queue *queue, struct virtio_blk *blk, unsig
 	return virtio_set_loop(&blk->vdev, index, loop);
 }
 
+static bool blk_host_managed(const struct block *block)
+{
+	return block->zones && block->zones->model == ZONE_MODEL_HOST_MANAGED;
+}
+
 static uint64_t blk_features(const struct block *block)
 {
 	uint64_t features = FEATURE(SEG_MAX) | FEATURE(BLK_SIZE) | FEATURE(FLUSH) | FEATURE(TOPOLOGY) |
 	                    FEATURE(CONFIG_WCE) | FEATURE(MQ);
+	if (block->zones)
+		features |= 1ull << BLK_F_ZONED;
 	if (block->read_only)
 		return features | FEATURE(RO);
+	if (blk_host_managed(block)) /* neither discards nor writes zeroes in zones that are written in sequence */
+		return features;
 	return features | FEATURE(WRITE_ZEROES) | (block->discard_granularity ? FEATURE(DISCARD) : 0);
 }
 
 static const struct virtio_ops blk_ops = {
 	.name = "virtio-blk",
 	.id = VIRTIO_ID_BLOCK,
-	.config_size = offsetof(struct virtio_blk_config, max_secure_erase_sectors),
+	.config_size = BLK_CONFIG_SIZE,
 	.config_read = blk_config_read,
 	.config_write = blk_config_write,
 	.notify = blk_notify,
@@ -612,6 +624,10 @@ static int blk_init(struct virtio_blk *blk, const struct virtio_wiring *wiring, 
 	unsigned count = MIN(options->queues ? options->queues : 1, VIRTIO_BLK_QUEUES_MAX);
 	uint16_t size = wiring->queue_size ? MIN(wiring->queue_size, QUEUE_SIZE_MAX) : QUEUE_SIZE_DEFAULT;
 	blk->ops.features = blk_features(blk->block);
+	if (blk_host_managed(blk->block)) /* 5.2.5: who does not know of zones cannot write to it */
+		blk->ops.features_needed = 1ull << BLK_F_ZONED;
+	if (blk->block->zones)
+		blk->ops.config_size = BLK_ZONED_CONFIG_OFF + sizeof(struct blk_zoned_config);
 	int ret = virtio_mmio_init(&blk->vdev, &blk->ops, count, size, wiring, mem);
 	blk->queues = calloc(count, sizeof(*blk->queues));
 	if (ret < 0 || !blk->queues)
@@ -636,7 +652,7 @@ struct device *virtio_blk_new(const struct virtio_wiring *wiring, struct guest_m
 		.iops.rate = options->iops,
 		.bw.rate = options->bw,
 		.burst_ns = (options->burst_ms ? options->burst_ms : BURST_MS) * NSEC_PER_MSEC,
-		.capacity = block_size(block) >> SECTOR_SHIFT,
+		.capacity = block_size(block) >> BLK_SECTOR_SHIFT,
 	};
 	if (options->serial)
 		memcpy(blk->serial, options->serial, strnlen(options->serial, sizeof(blk->serial)));

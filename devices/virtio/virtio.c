@@ -80,7 +80,8 @@ static bool status_in_order(uint32_t status)
 
 static bool features_acceptable(const struct virtio_device *vdev, uint64_t features)
 {
-	return !(features & ~vdev->features) && features & (1ull << VIRTIO_F_VERSION_1);
+	uint64_t needed = vdev->ops->features_needed | 1ull << VIRTIO_F_VERSION_1;
+	return !(features & ~vdev->features) && (features & needed) == needed;
 }
 
 /* --- serving queues --- */

@@ -78,10 +78,11 @@ struct virtio_wiring {
 
 /* What a model is. Functions that say so may be NULL. */
 struct virtio_ops {
-	const char *name;   /* for logs */
-	uint32_t id;        /* VIRTIO_ID_* */
-	uint64_t features;  /* those of its own that it offers; the core adds VERSION_1 and what the rings can do */
-	size_t config_size; /* of its configuration space; beyond, reads are 0 and writes are lost */
+	const char *name;  /* for logs */
+	uint32_t id;       /* VIRTIO_ID_* */
+	uint64_t features; /* those of its own that it offers; the core adds VERSION_1 and what the rings can do */
+	uint64_t features_needed; /* those that a driver has to accept, or it may not go on */
+	size_t config_size;       /* of its configuration space; beyond, reads are 0 and writes are lost */
 	/* [off, off + len) lies in the configuration space. May be NULL where config_size is 0. */
 	void (*config_read)(struct virtio_device *vdev, size_t off, void *buf, size_t len);
 	/* Ignores what is read-only. May be NULL. */
