@@ -4,7 +4,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <sys/epoll.h>
 #include <sys/eventfd.h>
 
 #include <linux/virtio_config.h>
@@ -130,9 +129,6 @@ void virtio_look_later(struct virtio_device *vdev, unsigned queue)
 static void service_kicked(struct loop_fd *source, uint32_t events)
 {
 	struct virtio_service *service = container_of(source, struct virtio_service, kick);
-	uint64_t count;
-	ssize_t got = read(source->fd, &count, sizeof(count));
-	(void)got;
 	virtio_look(service->vdev, service_index(service));
 }
 
@@ -260,7 +256,7 @@ int virtio_set_loop(struct virtio_device *vdev, unsigned queue, struct loop *loo
 	if (service->kick.fd < 0)
 		return -errno;
 	service->loop = loop;
-	return loop_fd_add(loop, &service->kick, EPOLLIN);
+	return loop_fd_add(loop, &service->kick, LOOP_EVENTFD);
 }
 
 static void service_remove_kick(void *opaque)

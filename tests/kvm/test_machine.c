@@ -137,6 +137,25 @@ static void test_wild_jump(void **state)
 	crashes("wildjump", "jumping\n", "vCPU 0: ");
 }
 
+/* The guest checks it all: kicks by ioeventfd and by register, rings, the irqfd as far as the local APIC. */
+static void test_every_form_of_ring(void **state)
+{
+	static const char *const threads[] = { "1", "3" };
+	for (size_t i = 0; i < 2; i++) {
+		struct guest guest;
+		struct cvmm_result result;
+		guest_new(&guest, "rings");
+		guest_set(&guest, "iothreads", threads[i]);
+		const char *keys = i ? "packed=on,in-order=on,notification-data=on,ring-reset=on,iothread=2"
+		                     : "packed=on,in-order=on,notification-data=on,ring-reset=on";
+		assert_int_equal(cvmm_vm_add(guest.vm, "rng", keys, NULL), 0);
+		guest_start(&guest);
+		guest_ends(&guest, CVMM_END_POWER_OFF, &result);
+		assert_string_equal(guest.output, "interrupt\n32 forms\nreset\n");
+		guest_free(&guest);
+	}
+}
+
 static void test_power_button(void **state)
 {
 	struct guest guest;
@@ -168,6 +187,7 @@ int main(void)
 		cmocka_unit_test(test_triple_fault),
 		cmocka_unit_test(test_wild_jump),
 		cmocka_unit_test(test_power_button),
+		cmocka_unit_test(test_every_form_of_ring),
 #endif
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

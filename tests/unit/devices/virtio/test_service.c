@@ -20,7 +20,7 @@ struct worker {
 	} held[DRIVER_QUEUES][QUEUE_SIZE];
 	unsigned count[DRIVER_QUEUES]; /* held; the loop's */
 	bool quiescing[DRIVER_QUEUES];
-	atomic_uint quiesced, resets, answered;
+	atomic_uint quiesced, resets, popped, answered;
 	uint64_t delay_ns;
 };
 
@@ -68,6 +68,7 @@ static void worker_notify(struct virtio_device *vdev, unsigned queue)
 		if (!virtqueue_pop(&vdev->queues[queue], &held->chain))
 			break;
 		w->count[queue]++;
+		w->popped++;
 	}
 	if (w->count[queue])
 		loop_timer_set(&w->timer, w->delay_ns);
@@ -596,6 +597,38 @@ static void test_race_of_kicks_and_resets_packed(void **state)
 	race(race_packed, 150);
 }
 
+static atomic_bool freed;
+
+static void free_device(struct loop_call *call)
+{
+	device_free(TAKE_PTR(drv.dev));
+	freed = true;
+}
+
+/* As when a machine is made anew by the thread that serves it: who waits for the queue must turn its loop himself. */
+static void test_freed_on_its_own_loop(void **state)
+{
+	for (unsigned delay = 0; delay < 2; delay++) {
+		worker->delay_ns = delay * 20 * NSEC_PER_MSEC;
+		pthread_t thread = start_loop();
+		struct loop_call call = { .fn = free_device };
+		go_live(0);
+		offer_and_kick(0);
+		offer_and_kick(1);
+		freed = false;
+		while (worker->popped < 2)
+			sched_yield();
+		loop_post(loop, &call);
+		while (!freed)
+			sched_yield();
+		stop_loop(thread);
+		assert_int_equal(take_all(0) + take_all(1), 2);
+		drv.bus.count = 0;
+		make_worker(false);
+		driver_plug(&drv, &worker->vdev.dev);
+	}
+}
+
 /* A driver that breaks its ring while the other queue is busy, and another that saves. */
 static void test_race_of_broken_queues_and_saves(void **state)
 {
@@ -642,6 +675,7 @@ int main(void)
 		TEST(test_race_of_kicks_and_resets_split),
 		TEST(test_race_of_kicks_and_resets_packed),
 		TEST(test_race_of_broken_queues_and_saves),
+		TEST(test_freed_on_its_own_loop),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
