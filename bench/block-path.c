@@ -248,7 +248,8 @@ static int by_size(const void *a, const void *b)
 static double median(uint64_t *times)
 {
 	qsort(times, ROUNDS, sizeof(*times), by_size);
-	return (double)times[ROUNDS / 2] / REQUESTS;
+	uint64_t middle = times[ROUNDS / 2];
+	return (double)middle / REQUESTS;
 }
 
 static void compare(struct bare *bare, struct driven *file, struct driven *memory, unsigned depth)

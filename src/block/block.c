@@ -15,9 +15,12 @@ static const char *const op_names[] = {
 	[BLOCK_FLUSH] = "flush",
 	[BLOCK_DISCARD] = "discard",
 	[BLOCK_WRITE_ZEROES] = "write of zeroes",
-	[BLOCK_ZONE_REPORT] = "zone report", [BLOCK_ZONE_APPEND] = "zone append",
-	[BLOCK_ZONE_OPEN] = "zone open", [BLOCK_ZONE_CLOSE] = "zone close",
-	[BLOCK_ZONE_FINISH] = "zone finish", [BLOCK_ZONE_RESET] = "zone reset",
+	[BLOCK_ZONE_REPORT] = "zone report",
+	[BLOCK_ZONE_APPEND] = "zone append",
+	[BLOCK_ZONE_OPEN] = "zone open",
+	[BLOCK_ZONE_CLOSE] = "zone close",
+	[BLOCK_ZONE_FINISH] = "zone finish",
+	[BLOCK_ZONE_RESET] = "zone reset",
 	[BLOCK_ZONE_RESET_ALL] = "reset of all zones",
 };
 
@@ -92,9 +95,10 @@ void block_submit(struct block *block, struct block_request *request)
 
 void block_done(struct block_request *request, int result)
 {
+	uint64_t at = request->off + request->progress;
 	if (result < 0)
 		log_guest("disk %s: %s at %llu: %s", request->block->name, op_names[request->op],
-		          (unsigned long long)(request->off + request->progress), strerror(-result));
+		          (unsigned long long)at, strerror(-result));
 	request->done(request, result);
 }
 

@@ -21,8 +21,8 @@ enum block_op {
 	BLOCK_DISCARD,
 	BLOCK_WRITE_ZEROES,
 	/* Zoned disks alone (zone.h); off: the zone's start, len: 0. They fail with the ZONE_ errors. */
-	BLOCK_ZONE_REPORT,    /* off: anywhere; zones from that one on, by report() */
-	BLOCK_ZONE_APPEND,    /* len and segments as of a write; off is, when done, where it was written */
+	BLOCK_ZONE_REPORT, /* off: anywhere; zones from that one on, by report() */
+	BLOCK_ZONE_APPEND, /* len and segments as of a write; off is, when done, where it was written */
 	BLOCK_ZONE_OPEN,
 	BLOCK_ZONE_CLOSE,
 	BLOCK_ZONE_FINISH,

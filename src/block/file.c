@@ -317,7 +317,7 @@ static int file_get_size(const struct block_file *file, uint64_t *size, struct c
 
 static int file_take_size(struct block_file *file, struct cvmm_error *err)
 {
-	uint64_t size;
+	uint64_t size = 0;
 	int ret = file_get_size(file, &size, err);
 	if (ret == 0)
 		ret = block_check_size(size, file->block.logical_block, err);
@@ -460,7 +460,7 @@ static int file_direct_align(struct block_file *file, struct cvmm_error *err)
 	if (statx(file->fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &stx) == 0 && stx.stx_mask & STATX_DIOALIGN &&
 	    stx.stx_dio_offset_align && stx.stx_dio_mem_align) {
 		file->io_align = MAX(stx.stx_dio_offset_align, 512);
-		file->block.memory_align = stx.stx_dio_mem_align;
+		file->block.memory_align = MAX(stx.stx_dio_mem_align, 2); /* 1 would say that nothing bounces */
 		return 0;
 	}
 #endif

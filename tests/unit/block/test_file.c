@@ -27,15 +27,11 @@ static struct {
 	size_t short_by;
 } fake;
 
-static void fake_begin(struct loop_io *io, enum io_op op, int fd, const struct iovec *iov, unsigned iov_count,
-                       uint64_t off, uint64_t len, uint32_t flags)
+static void fake_begin(struct loop_io *io, enum io_op op, int fd, uint64_t off, uint32_t flags)
 {
 	io->op = (uint8_t)op;
 	io->fd = fd;
-	io->iov = iov;
-	io->iov_count = iov_count;
 	io->off = off;
-	io->len = len;
 	io->flags = fake.flags = flags;
 	io->next = NULL;
 	if (!fake.first)
@@ -48,23 +44,28 @@ static void fake_begin(struct loop_io *io, enum io_op op, int fd, const struct i
 void loop_readv(struct loop *loop, struct loop_io *io, int fd, const struct iovec *iov, unsigned iov_count,
                 uint64_t off)
 {
-	fake_begin(io, IO_READ, fd, iov, iov_count, off, 0, 0);
+	io->iov = iov;
+	io->iov_count = iov_count;
+	fake_begin(io, IO_READ, fd, off, 0);
 }
 
 void loop_writev(struct loop *loop, struct loop_io *io, int fd, const struct iovec *iov, unsigned iov_count,
                  uint64_t off, int flags)
 {
-	fake_begin(io, IO_WRITE, fd, iov, iov_count, off, 0, (uint32_t)flags);
+	io->iov = iov;
+	io->iov_count = iov_count;
+	fake_begin(io, IO_WRITE, fd, off, (uint32_t)flags);
 }
 
 void loop_fdatasync(struct loop *loop, struct loop_io *io, int fd)
 {
-	fake_begin(io, IO_SYNC, fd, NULL, 0, 0, 0, 0);
+	fake_begin(io, IO_SYNC, fd, 0, 0);
 }
 
 void loop_fallocate(struct loop *loop, struct loop_io *io, int fd, int mode, uint64_t off, uint64_t len)
 {
-	fake_begin(io, IO_ALLOCATE, fd, NULL, 0, off, len, (uint32_t)mode);
+	io->len = len;
+	fake_begin(io, IO_ALLOCATE, fd, off, (uint32_t)mode);
 }
 
 static uint64_t fake_random(uint64_t below)
