@@ -46,6 +46,7 @@ struct cvmm_vm {
 	struct io_thread io[CONFIG_IOTHREADS_MAX];
 	unsigned io_count;        /* loops made */
 	unsigned io_threads;      /* of these, how many have a thread */
+	struct backends backends; /* owned */
 	struct console *console;  /* owned */
 	struct vm vm;
 	struct loop_call all_left;
@@ -302,6 +303,7 @@ static int handle_build(struct cvmm_vm *handle, const struct boot_files *files, 
 	for (unsigned i = 0; i < handle->io_count; i++)
 		vm->loops[i] = handle->io[i].loop;
 	vm->loop_count = handle->io_count;
+	vm->backends = &handle->backends;
 	vm->clock = &clock_host;
 	vm->console = console_chardev(handle->console);
 	vm->log = &handle->log;
@@ -440,7 +442,9 @@ static int handle_make_loops(struct cvmm_vm *handle, struct cvmm_error *err)
 
 static int handle_create_parts(struct cvmm_vm *handle, const struct boot_files *files, struct cvmm_error *err)
 {
-	int ret = handle_open_kvm(handle, err);
+	int ret = backends_open(&handle->backends, &handle->config, err);
+	if (ret == 0)
+		ret = handle_open_kvm(handle, err);
 	if (ret == 0)
 		ret = handle_make_loops(handle, err);
 	if (ret < 0)
@@ -458,6 +462,7 @@ static void handle_undo_create(struct cvmm_vm *handle)
 	console_free(handle->console);
 	while (handle->io_count)
 		loop_free(handle->io[--handle->io_count].loop);
+	backends_close(&handle->backends);
 	cleanup_close(&handle->kvm_fd);
 	handle->console = NULL;
 	handle->kvm_fd = -1;

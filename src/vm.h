@@ -20,6 +20,7 @@ enum { VM_DEVICES_MAX = 64 };
 struct arch_vm;    /* the architecture's own part, arch/<isa>/vm.c */
 struct boot_files; /* src/boot.h */
 struct irqfd;      /* src/virtio_wiring.h */
+struct backends;   /* src/virtio_devices.h */
 
 /* What the vCPU threads may do now; they look after each exit. */
 enum vm_gate { VM_HOLD, VM_RUN, VM_LEAVE };
@@ -32,6 +33,7 @@ struct vm {
 	struct loop
 		*loops[CONFIG_IOTHREADS_MAX]; /* all of them, that one at 0; devices' queues are spread over these */
 	unsigned loop_count;
+	const struct backends *backends; /* of config's devices */
 	const struct clock *clock;
 	struct chardev *console;    /* NULL: none */
 	struct log *log;            /* what its threads speak into */

@@ -59,7 +59,8 @@ struct blk_state {
 struct virtio_blk {
 	struct virtio_device vdev;
 	struct virtio_ops ops;
-	struct block *block; /* owned */
+	struct block *block; /* owned, unless */
+	bool borrowed;
 	struct blk_queue *queues;
 	unsigned queue_count;
 	const struct clock *clock; /* not owned */
@@ -558,7 +559,8 @@ static void blk_free(struct virtio_device *vdev)
 	for (unsigned i = 0; blk->queues && i < blk->queue_count; i++)
 		blk_queue_fini(&blk->queues[i]);
 	free(blk->queues);
-	block_free(blk->block);
+	if (!blk->borrowed)
+		block_free(blk->block);
 	free(blk);
 }
 
@@ -648,6 +650,7 @@ struct device *virtio_blk_new(const struct virtio_wiring *wiring, struct guest_m
 	*blk = (struct virtio_blk){
 		.ops = blk_ops,
 		.block = block,
+		.borrowed = options->borrow,
 		.clock = options->clock ? options->clock : &clock_host,
 		.iops.rate = options->iops,
 		.bw.rate = options->bw,

@@ -203,9 +203,10 @@ struct virtio_blk_options {
 	uint64_t iops, bw;         /* requests, bytes a second; 0: no limit */
 	uint64_t burst_ms;         /* what these may run ahead after a rest; 0: 100 */
 	const struct clock *clock; /* of the loops; not owned; NULL: the host's */
+	bool borrow;               /* @block stays the caller's: a machine that is made anew keeps its disks open */
 };
 
-/* A disk (virtio 1.3, 5.2). @block: taken over. @mem: not owned. NULL: no memory or no descriptor, @block is untouched. */
+/* A disk (virtio 1.3, 5.2). @block: taken over, unless borrowed. @mem: not owned. NULL: no memory or no descriptor, @block is untouched. */
 struct device *virtio_blk_new(const struct virtio_wiring *wiring, struct guest_memory *mem, struct block *block,
                               const struct virtio_blk_options *options);
 /* block_resize() of its disk, and the driver is told. Any thread but the loops'; takes the device's lock. */

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """What cvmm says before it touches KVM: usage, wrong options, files and kernels, help, version, completion, man page."""
+import fcntl
 import json
 import re
 import shutil
@@ -100,6 +101,17 @@ ONE_LINE = {
     "missing initrd": ((*RUN, "--initrd", "nowhere"), 1, r"initrd nowhere: No such file or directory"),
     "directory as initrd": ((*RUN, "--initrd", "/"), 1, r"initrd /: is a directory, expected a file"),
 
+    "missing disk": ((*RUN, "--disk", "path=nowhere"), 1, r"disk nowhere: No such file or directory"),
+    "directory as disk": ((*RUN, "--disk", "path=/"), 1, r"disk /: is neither a file nor a block device"),
+    "device as disk": ((*RUN, "--disk", "path=/dev/null"), 1,
+                       r"disk /dev/null: is neither a file nor a block device"),
+    "empty disk": ((*RUN, "--disk", "path=empty"), 1, r"disk empty: is empty"),
+    "disk of an odd size": ((*RUN, "--disk", "path=text,readonly"), 1,
+                            r"disk text: its \d+ bytes are no whole number of blocks of 512"),
+    "second disk is missing": ((*RUN, "--disk", "memory=1M", "--disk", "path=a,,b"), 1,
+                               r"disk a,b: No such file or directory"),
+    "disks for more slots than there are": ((*RUN, *("--rng",) * 32), 2, r"32 devices: this machine has slots for \d+" + TRY),
+
     "config with a wrong key": (("run", "--config", "wrong-key.json"), 2,
                                 r'wrong-key.json: "cpu": no such option, did you mean "cpus"\?'),
     "config with a wrong type": (("run", "--config", "wrong-type.json"), 2,
@@ -142,6 +154,13 @@ def check_one_line(run, status, pattern):
 
 def one_line(arguments, status, pattern):
     return lambda: check_one_line(bench.run(*arguments), status, pattern)
+
+
+def locked_disk():
+    image = bench.file("locked", bytes(4096))
+    with open(image, "r+b") as holder:
+        fcntl.lockf(holder, fcntl.LOCK_EX)
+        check_one_line(bench.run(*RUN, "--disk", "path=locked"), 1, r"disk locked: is in use by another process .*")
 
 
 # ---- help and version ------------------------------------------------------------------------------------------------
@@ -325,7 +344,7 @@ def syntax(shell, name):
 
 
 CASES = [(name, one_line(*case)) for name, case in ONE_LINE.items()] + [
-    ("help", helps), ("keys of devices", device_keys), ("version", version), ("stdout is full", full_stdout), ("stdout is closed", closed_stdout),
+    ("help", helps), ("keys of devices", device_keys), ("locked disk", locked_disk), ("version", version), ("stdout is full", full_stdout), ("stdout is closed", closed_stdout),
     ("stdin and stderr are closed", closed_stdin_and_stderr), ("unreadable /dev/kvm", unreadable_kvm),
     ("doctor on unreadable /dev/kvm", doctor_unreadable_kvm), ("doctor agrees with itself", doctor_agrees_with_itself),
     ("man page", man_page), ("bash completion", bash_completion), ("zsh completion", syntax("zsh", "_cvmm")),
