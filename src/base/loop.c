@@ -147,6 +147,7 @@ static void loop_wait_and_own(struct loop *loop)
 	while (atomic_load(&loop->owner))
 		pthread_cond_wait(&loop->changed, &loop->lock);
 	atomic_store(&loop->owner, (uintptr_t)pthread_self());
+	loop->changed_hands = true;
 }
 
 /* Returns whether it was not ours yet, and is to be given back. */

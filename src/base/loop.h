@@ -129,8 +129,8 @@ void loop_timer_set(struct loop_timer *timer, uint64_t delay_ns);
 void loop_timer_cancel(struct loop_timer *timer);
 
 /* Make ready for operations, which costs a loop without them nothing: the ring, or else the pool of threads. Before the
- * loop's thread runs, or on it; the first operation does it otherwise. One and the same thread turns the loop from then
- * on. 0, also when it was done before; -EOPNOTSUPP: the host does not have the rung that was asked for; -ENOMEM. */
+ * loop's thread runs, or on it; the first operation does it otherwise. From then on the loop goes to another thread only
+ * when no operation is under way, as after loop_run(). 0, also when it was done before; -EOPNOTSUPP: the host does not have the rung that was asked for; -ENOMEM. */
 int loop_enable_io(struct loop *loop);
 /* For logs and `doctor`: "epoll", "epoll and threads", "io_uring (deferred)", ... */
 const char *loop_engine_name(const struct loop *loop);

@@ -51,6 +51,7 @@ struct loop {
 	pthread_mutex_t lock; /* timers, calls and who owns the loop */
 	pthread_cond_t changed;
 	atomic_uintptr_t owner;    /* the thread that is the loop's now; 0: none */
+	bool changed_hands;        /* the owner has not turned the loop yet */
 	struct loop_timer *timers; /* earliest first */
 	struct loop_call *calls, **calls_end;
 	unsigned calls_count;

@@ -45,6 +45,7 @@ struct uring {
 	unsigned sq_tail;         /* ours; the kernel sees it when we enter */
 	unsigned io_max, io_busy; /* operations that the kernel has */
 	bool disabled, multishot, ext_arg;
+	pid_t thread; /* whose the ring is, once a deferred ring is enabled */
 	int enter_fd;
 	unsigned enter_flags;
 	struct uring_poll *polls; /* owned */
@@ -364,6 +365,7 @@ static void uring_enable(struct uring *uring)
 	int ret = io_uring_enable_rings(&uring->ring);
 	assert(ret == 0);
 	uring->disabled = false;
+	uring->thread = gettid();
 	/* by hand: liburing would take the name back on the thread that frees the loop */
 	struct io_uring_rsrc_update name = { .offset = -1U, .data = (unsigned)uring->ring.ring_fd };
 	ret = io_uring_register((unsigned)uring->ring.ring_fd, IORING_REGISTER_RING_FDS, &name, 1);
@@ -373,54 +375,7 @@ static void uring_enable(struct uring *uring)
 	uring->enter_flags = IORING_ENTER_REGISTERED_RING;
 }
 
-static int uring_turn(struct loop *loop, int64_t timeout_ns)
-{
-	if (loop->uring->disabled)
-		uring_enable(loop->uring);
-	bool all = uring_update_polls(loop) && uring_begin_io(loop);
-	/* what the kernel does not take in now is tried again, also when nothing happens */
-	if (!all && (timeout_ns < 0 || timeout_ns > (int64_t)NSEC_PER_MSEC))
-		timeout_ns = (int64_t)NSEC_PER_MSEC;
-	uring_wait(loop, timeout_ns);
-	return uring_serve(loop);
-}
-
 /* ---- making it -------------------------------------------------------------------------------------------------- */
-
-static void uring_free(struct loop *loop)
-{
-	struct uring *uring = loop->uring;
-	if (!uring)
-		return;
-	io_uring_queue_exit(&uring->ring);
-	free(uring->polls);
-	free(uring);
-	loop->uring = NULL;
-}
-
-#define URING_ENGINE(text)                                                                                             \
-	{                                                                                                              \
-		.name = "io_uring (" text ")", .add = uring_add, .change = uring_change, .remove = uring_remove,       \
-		.turn = uring_turn, .free = uring_free                                                                 \
-	}
-
-/* Best first. SUBMIT_ALL: a request that fails at once does not hold up those behind it. */
-static const struct uring_rung uring_rungs[] = {
-	{ .rung = LOOP_URING_DEFER,
-	  .flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_SUBMIT_ALL |
-	           IORING_SETUP_R_DISABLED,
-	  .engine = URING_ENGINE("deferred") },
-	{ .rung = LOOP_URING_COOP,
-	  .flags = IORING_SETUP_COOP_TASKRUN | IORING_SETUP_SUBMIT_ALL,
-	  .engine = URING_ENGINE("cooperative") },
-	{ .rung = LOOP_URING_PLAIN, .engine = URING_ENGINE("plain") },
-	{ .rung = LOOP_URING_5_10, .only_asked = true, .engine = URING_ENGINE("as in Linux 5.10") },
-};
-
-static bool rung_admitted(const struct uring_rung *rung, enum loop_rung wanted)
-{
-	return wanted == LOOP_BEST ? !rung->only_asked : rung->rung == wanted;
-}
 
 /* Are the operations that we use known to this kernel, and allowed? */
 static int uring_probe(struct io_uring *ring)
@@ -460,7 +415,85 @@ static int uring_set_up(struct uring *uring, const struct uring_rung *rung, unsi
 	uring->multishot = young;
 	uring->ext_arg = young && uring->ring.features & IORING_FEAT_EXT_ARG;
 	uring->enter_fd = uring->ring.ring_fd;
+	uring->enter_flags = 0;
+	uring->sq_tail = 0;
 	return 0;
+}
+
+/* The loop's thread has ended, and who frees its devices turns the loop by hand: a deferred ring is made anew for that
+ * thread. All operations are done by then (loop_run()), and what was polled has been let go with its thread. */
+static void uring_adopt(struct uring *uring)
+{
+	unsigned entries = uring->ring.sq.ring_entries;
+	assert(!uring->io_busy);
+	io_uring_queue_exit(&uring->ring);
+	int ret = uring_set_up(uring, uring->rung, entries);
+	assert(ret == 0);
+	for (int i = 0; i < uring->polls_count; i++) {
+		uring->polls[i].armed = 0;
+		uring->polls[i].generation++;
+		if (uring->polls[i].wanted)
+			poll_set_dirty(uring, &uring->polls[i]);
+	}
+}
+
+/* The loop has been given to a thread, perhaps another one. */
+static void uring_own(struct loop *loop)
+{
+	struct uring *uring = loop->uring;
+	bool bound = uring->rung->flags & IORING_SETUP_SINGLE_ISSUER;
+	if (bound && !uring->disabled && uring->thread != gettid())
+		uring_adopt(uring);
+	if (uring->disabled)
+		uring_enable(uring);
+	loop->changed_hands = false;
+}
+
+static int uring_turn(struct loop *loop, int64_t timeout_ns)
+{
+	if (loop->changed_hands || loop->uring->disabled)
+		uring_own(loop);
+	bool all = uring_update_polls(loop) && uring_begin_io(loop);
+	/* what the kernel does not take in now is tried again, also when nothing happens */
+	if (!all && (timeout_ns < 0 || timeout_ns > (int64_t)NSEC_PER_MSEC))
+		timeout_ns = (int64_t)NSEC_PER_MSEC;
+	uring_wait(loop, timeout_ns);
+	return uring_serve(loop);
+}
+
+static void uring_free(struct loop *loop)
+{
+	struct uring *uring = loop->uring;
+	if (!uring)
+		return;
+	io_uring_queue_exit(&uring->ring);
+	free(uring->polls);
+	free(uring);
+	loop->uring = NULL;
+}
+
+#define URING_ENGINE(text)                                                                                             \
+	{                                                                                                              \
+		.name = "io_uring (" text ")", .add = uring_add, .change = uring_change, .remove = uring_remove,       \
+		.turn = uring_turn, .free = uring_free                                                                 \
+	}
+
+/* Best first. SUBMIT_ALL: a request that fails at once does not hold up those behind it. */
+static const struct uring_rung uring_rungs[] = {
+	{ .rung = LOOP_URING_DEFER,
+	  .flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_SUBMIT_ALL |
+	           IORING_SETUP_R_DISABLED,
+	  .engine = URING_ENGINE("deferred") },
+	{ .rung = LOOP_URING_COOP,
+	  .flags = IORING_SETUP_COOP_TASKRUN | IORING_SETUP_SUBMIT_ALL,
+	  .engine = URING_ENGINE("cooperative") },
+	{ .rung = LOOP_URING_PLAIN, .engine = URING_ENGINE("plain") },
+	{ .rung = LOOP_URING_5_10, .only_asked = true, .engine = URING_ENGINE("as in Linux 5.10") },
+};
+
+static bool rung_admitted(const struct uring_rung *rung, enum loop_rung wanted)
+{
+	return wanted == LOOP_BEST ? !rung->only_asked : rung->rung == wanted;
 }
 
 /* Any error is one step down: EINVAL an older kernel, ENOMEM a small RLIMIT_MEMLOCK, ENOSYS or EPERM not allowed. */

@@ -182,6 +182,16 @@ static void test_errors_are_results(void **state)
 	close(ends[1]);
 }
 
+struct kick {
+	struct loop_fd source;
+	unsigned heard;
+};
+
+static void kick_heard(struct loop_fd *source, uint32_t events)
+{
+	container_of(source, struct kick, source)->heard++;
+}
+
 /* ---- many at once ------------------------------------------------------------------------------------------------ */
 
 enum { BLOCKS = 128, JOBS = 64, OPERATIONS = 1000, PIECES = 3 };
@@ -265,6 +275,7 @@ static void storm_start(struct file *file)
 	storm.loop = file->loop;
 	storm.fd = file->fd;
 	storm.seed = 4711;
+	assert_int_equal(ftruncate(file->fd, 0), 0);
 	assert_int_equal(ftruncate(file->fd, (off_t)BLOCKS * BLOCK), 0);
 	for (unsigned i = 0; i < JOBS; i++) {
 		storm.jobs[i].storm = &storm;
@@ -309,6 +320,33 @@ static void test_a_stopped_loop_drains(void **state)
 	pthread_join(thread, NULL);
 	assert_int_equal(loop_io_pending(file->loop), 0);
 	storm_check();
+}
+
+/* Who frees the devices when the loop's thread has ended turns the loop by hand. */
+static void test_the_loop_goes_to_another_thread(void **state)
+{
+	struct file *file = *state;
+	uint64_t one = 1;
+	pthread_t thread;
+	struct kick kick = { .source = { .fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .fn = kick_heard } };
+	assert_int_equal(loop_fd_add(file->loop, &kick.source, LOOP_EVENTFD), 0);
+	for (int round = 0; round < 3; round++) {
+		storm_start(file);
+		loop_stop(file->loop);
+		assert_int_equal(pthread_create(&thread, NULL, storm_thread, file->loop), 0);
+		pthread_join(thread, NULL);
+		storm_check();
+		storm_start(file);
+		turn_until_done(file->loop);
+		storm_check();
+		kick.heard = 0;
+		assert_int_equal(write(kick.source.fd, &one, sizeof(one)), sizeof(one));
+		for (int turns = 0; !kick.heard && turns < 100; turns++)
+			loop_turn(file->loop, 10);
+		assert_true(kick.heard);
+	}
+	loop_fd_remove(&kick.source);
+	close(kick.source.fd);
 }
 
 static void test_a_burst_beyond_the_queues(void **state)
@@ -358,16 +396,6 @@ static void test_a_batch_of_good_and_bad(void **state)
 }
 
 /* ---- together with the rest of the loop -------------------------------------------------------------------------- */
-
-struct kick {
-	struct loop_fd source;
-	unsigned heard;
-};
-
-static void kick_heard(struct loop_fd *source, uint32_t events)
-{
-	container_of(source, struct kick, source)->heard++;
-}
 
 static void test_sources_are_served_among_operations(void **state)
 {
@@ -542,6 +570,7 @@ int main(void)
 		TEST(test_errors_are_results),
 		TEST(test_a_storm_against_a_shadow),
 		TEST(test_a_stopped_loop_drains),
+		TEST(test_the_loop_goes_to_another_thread),
 		TEST(test_a_burst_beyond_the_queues),
 		TEST(test_a_batch_of_good_and_bad),
 		TEST(test_sources_are_served_among_operations),
