@@ -40,6 +40,7 @@ struct block_bounce;
 struct block_request;
 struct zone_geometry;
 struct zone_info;
+struct zone_queues;
 
 /* What a zoned back end, which passes requests on to another one, keeps of them meanwhile. */
 struct block_zone_request {
@@ -54,6 +55,9 @@ struct block_zone_request {
 	int result;                 /* for then() */
 	struct block_request *next; /* in the queue of a zone, or of those that wait for the table */
 	struct loop_call call;
+	struct zone_queues *queues;                 /* where it waits */
+	int (*work)(struct block_request *request); /* what a worker does for it */
+	bool retried;                               /* once more after zones were looked at again */
 };
 
 struct block_request {
@@ -64,7 +68,8 @@ struct block_request {
 	uint64_t off, len; /* bytes, multiples of the logical block; FLUSH: 0 */
 	struct iovec *iov; /* READ, WRITE: len bytes; not owned, changed on the way */
 	unsigned iov_count;
-	bool (*report)(struct block_request *request, const struct zone_info *zone); /* ZONE_REPORT: false: enough */
+	/* ZONE_REPORT: one zone; false: enough. Called before done(), perhaps on another thread. */
+	bool (*report)(struct block_request *request, const struct zone_info *zone);
 	struct block_bounce *bounce; /* the submitter's, of this loop; NULL: segments always suit memory_align */
 	/* the back end's own */
 	struct block *block;

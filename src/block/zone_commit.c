@@ -38,21 +38,13 @@ void zoned_commit_fini(struct zoned *zoned)
 
 /* ---- those who wait ---------------------------------------------------------------------------------------------- */
 
-static void commit_posted(struct loop_call *call)
-{
-	struct block_request *request = container_of(call, struct block_request, zone.call);
-	request->zone.then(request, request->zone.result);
-}
-
 /* On this thread or on the request's own. */
 static void commit_tell(struct block_request *request, const struct loop *here, int result)
 {
-	request->zone.result = result;
-	request->zone.call = (struct loop_call){ .fn = commit_posted };
 	if (request->loop == here)
 		request->zone.then(request, result);
 	else
-		loop_post(request->loop, &request->zone.call);
+		zone_request_post(request, result);
 }
 
 void zoned_commit(struct zoned *zoned, struct block_request *request,

@@ -8,8 +8,7 @@
  *   FLUSH           data, then the table: no write pointer is ever on disk before what it stands for (zone_commit.c)
  *   FINISH, RESET   are in the table when done; a hole is punched after that
  *
- * Whoever changes a zone has it to himself: requests queue up at each zone. Those that span several take them in
- * ascending order, so that none waits for one that waits for it.
+ * Writes and operations queue up at each zone (zone_request.h).
  */
 #include "src/block/zoned.h"
 
@@ -29,130 +28,23 @@ static struct zoned *zoned_at(const struct block_request *request)
 	return zoned_of(request->zone.block);
 }
 
-/* ---- a request between the device and the back end below --------------------------------------------------------- */
-
-static void zoned_take(struct block *block, struct block_request *request)
-{
-	struct block_zone_request *own = &request->zone;
-	own->done = request->done;
-	own->block = block;
-	own->op = request->op;
-	own->flags = request->flags;
-	own->off = request->off;
-	own->len = request->len;
-}
-
-/* As the device knows it; off is where an append went. */
-static void zoned_restore(struct block_request *request)
-{
-	struct block_zone_request *own = &request->zone;
-	request->done = own->done;
-	request->block = own->block;
-	request->op = own->op;
-	request->flags = own->flags;
-	request->off = own->off;
-	request->len = own->len;
-}
-
-static void zoned_done(struct block_request *request, int result)
-{
-	zoned_restore(request);
-	request->done(request, result);
-}
-
-static void zoned_lower_done(struct block_request *request, int result)
-{
-	request->zone.then(request, result);
-}
-
 /* Do a part of the request below, then go on with @then. */
 static void zoned_lower(struct block_request *request, enum block_op op, unsigned flags, uint64_t off, uint64_t len,
                         void (*then)(struct block_request *request, int result))
 {
 	struct zoned *zoned = zoned_at(request);
-	request->zone.then = then;
-	request->done = zoned_lower_done;
-	request->op = op;
-	request->flags = flags;
-	request->off = zoned->data_off + off;
-	request->len = len;
-	block_submit(zoned->lower, request);
+	zone_request_lower(request, zoned->lower, zoned->data_off, op, flags, off, len, then);
 }
 
 static void zoned_pass(struct block_request *request)
 {
-	zoned_lower(request, request->op, request->flags, request->off, request->len, zoned_done);
+	zoned_lower(request, request->op, request->flags, request->off, request->len, zone_request_done);
 }
 
-/* ---- a zone to oneself ------------------------------------------------------------------------------------------- */
-
-static void zoned_run(struct block_request *request);
-
-static void queue_append(struct zone_queue *queue, struct block_request *request)
+static void zoned_leave_and_done(struct block_request *request, int result)
 {
-	request->zone.next = NULL;
-	if (queue->waiting)
-		queue->last->zone.next = request;
-	else
-		queue->waiting = request;
-	queue->last = request;
-}
-
-/* Take what is left of the request's zones; false: not all can be had, zoned_granted() goes on. */
-static bool zoned_acquire(struct zoned *zoned, struct block_request *request)
-{
-	struct block_zone_request *own = &request->zone;
-	pthread_mutex_lock(&zoned->lock);
-	for (; own->zone <= own->last; own->zone++) {
-		struct zone_queue *queue = &zoned->queues[own->zone];
-		if (!queue->owner)
-			queue->owner = request;
-		if (queue->owner != request) {
-			queue_append(queue, request);
-			break;
-		}
-	}
-	bool all = own->zone > own->last;
-	pthread_mutex_unlock(&zoned->lock);
-	return all;
-}
-
-static void zoned_granted(struct loop_call *call)
-{
-	struct block_request *request = container_of(call, struct block_request, zone.call);
-	if (zoned_acquire(zoned_at(request), request))
-		zoned_run(request);
-}
-
-/* Whoever waits is told on his own loop, even if it is this one: not from within another request. */
-static void zoned_release(struct zoned *zoned, const struct block_request *request)
-{
-	pthread_mutex_lock(&zoned->lock);
-	for (uint32_t i = request->zone.first; i <= request->zone.last; i++) {
-		struct zone_queue *queue = &zoned->queues[i];
-		queue->owner = queue->waiting;
-		if (!queue->owner)
-			continue;
-		queue->waiting = queue->owner->zone.next;
-		loop_post(queue->owner->loop, &queue->owner->zone.call);
-	}
-	pthread_mutex_unlock(&zoned->lock);
-}
-
-static void zoned_release_and_done(struct block_request *request, int result)
-{
-	zoned_release(zoned_at(request), request);
-	zoned_done(request, result);
-}
-
-static void zoned_enqueue(struct zoned *zoned, struct block_request *request, uint32_t first, uint32_t last)
-{
-	struct block_zone_request *own = &request->zone;
-	own->first = own->zone = first;
-	own->last = last;
-	own->call = (struct loop_call){ .fn = zoned_granted };
-	if (zoned_acquire(zoned, request))
-		zoned_run(request);
+	zone_queues_leave(&zoned_at(request)->queues, request);
+	zone_request_done(request, result);
 }
 
 /* ---- reads ------------------------------------------------------------------------------------------------------- */
@@ -182,9 +74,9 @@ static void zoned_read(struct zoned *zoned, struct block_request *request)
 	if (ret == 0 && data < request->len)
 		zero_tail(request, data);
 	if (ret < 0 || !data)
-		zoned_done(request, ret);
+		zone_request_done(request, ret);
 	else
-		zoned_lower(request, BLOCK_READ, 0, request->off, data, zoned_done);
+		zoned_lower(request, BLOCK_READ, 0, request->off, data, zone_request_done);
 }
 
 /* ---- writes ------------------------------------------------------------------------------------------------------ */
@@ -204,11 +96,11 @@ static void zoned_written(struct block_request *request, int result)
 	zones_end_write(&zoned->zones, own->off, own->len, result == 0);
 	mark_dirty(zoned, own->first, own->last);
 	pthread_mutex_unlock(&zoned->lock);
-	zoned_release(zoned, request);
+	zone_queues_leave(&zoned->queues, request);
 	if (result == 0 && (own->flags & BLOCK_FUA || !zoned->block.writeback))
-		zoned_commit(zoned, request, zoned_done);
+		zoned_commit(zoned, request, zone_request_done);
 	else
-		zoned_done(request, result);
+		zone_request_done(request, result);
 }
 
 static void zoned_write(struct zoned *zoned, struct block_request *request)
@@ -220,7 +112,7 @@ static void zoned_write(struct zoned *zoned, struct block_request *request)
 	                 : zones_begin_write(&zoned->zones, own->off, own->len);
 	pthread_mutex_unlock(&zoned->lock);
 	if (ret < 0)
-		zoned_release_and_done(request, ret);
+		zoned_leave_and_done(request, ret);
 	else
 		zoned_lower(request, append ? BLOCK_WRITE : own->op, own->flags & ~(unsigned)BLOCK_FUA, own->off,
 		            own->len, zoned_written);
@@ -236,10 +128,10 @@ static void zoned_write(struct zoned *zoned, struct block_request *request)
 static bool next_run(struct zoned *zoned, struct block_zone_request *own, uint64_t *off, uint64_t *len)
 {
 	uint32_t first = own->zone;
-	while (first <= own->last && !zoned->queues[first].clear)
+	while (first <= own->last && !zoned->clear[first])
 		first++;
 	uint32_t end = first;
-	while (end <= own->last && zoned->queues[end].clear)
+	while (end <= own->last && zoned->clear[end])
 		end++;
 	own->zone = end;
 	if (first == end)
@@ -257,14 +149,14 @@ static void zoned_clear_next(struct block_request *request, int result)
 	bool aware = zoned->zones.geometry.model == ZONE_MODEL_HOST_AWARE;
 	uint64_t off, len;
 	if (result < 0 && aware)
-		zoned_release_and_done(request, result);
+		zoned_leave_and_done(request, result);
 	else if (next_run(zoned, &request->zone, &off, &len))
 		zoned_lower(request, aware ? BLOCK_WRITE_ZEROES : BLOCK_DISCARD, aware ? BLOCK_MAY_UNMAP : 0, off, len,
 		            zoned_clear_next);
 	else if (aware)
 		zoned_reset_apply(request);
 	else
-		zoned_release_and_done(request, 0);
+		zoned_leave_and_done(request, 0);
 }
 
 static void zoned_clear(struct block_request *request)
@@ -278,7 +170,7 @@ static void zoned_reset_committed(struct block_request *request, int result)
 	struct zoned *zoned = zoned_at(request);
 	bool aware = zoned->zones.geometry.model == ZONE_MODEL_HOST_AWARE;
 	if (result < 0 || aware || !zoned->lower->discard_granularity)
-		zoned_release_and_done(request, result);
+		zoned_leave_and_done(request, result);
 	else
 		zoned_clear(request);
 }
@@ -289,7 +181,7 @@ static void zoned_reset_apply(struct block_request *request)
 	struct block_zone_request *own = &request->zone;
 	pthread_mutex_lock(&zoned->lock);
 	for (uint32_t i = own->first; i <= own->last; i++) {
-		if (!zoned->queues[i].clear)
+		if (!zoned->clear[i])
 			continue;
 		zones_manage(&zoned->zones, ZONE_OP_RESET, zones_start(&zoned->zones, i));
 		mark_dirty(zoned, i, i);
@@ -305,11 +197,11 @@ static void zoned_reset(struct zoned *zoned, struct block_request *request)
 	bool any = false;
 	pthread_mutex_lock(&zoned->lock);
 	for (uint32_t i = own->first; i <= own->last; i++)
-		any |= zoned->queues[i].clear = zones_has_to_reset(&zoned->zones, i);
+		any |= zoned->clear[i] = zones_has_to_reset(&zoned->zones, i);
 	int ret = any || own->op == BLOCK_ZONE_RESET_ALL ? 0 : zones_manage(&zoned->zones, ZONE_OP_RESET, own->off);
 	pthread_mutex_unlock(&zoned->lock);
 	if (!any)
-		zoned_release_and_done(request, ret);
+		zoned_leave_and_done(request, ret);
 	else if (zoned->zones.geometry.model == ZONE_MODEL_HOST_AWARE)
 		zoned_clear(request);
 	else
@@ -333,9 +225,9 @@ static void zoned_manage(struct zoned *zoned, struct block_request *request)
 		mark_dirty(zoned, own->first, own->first);
 	pthread_mutex_unlock(&zoned->lock);
 	if (ret == 0 && own->op == BLOCK_ZONE_FINISH)
-		zoned_commit(zoned, request, zoned_release_and_done);
+		zoned_commit(zoned, request, zoned_leave_and_done);
 	else
-		zoned_release_and_done(request, ret);
+		zoned_leave_and_done(request, ret);
 }
 
 static void zoned_report(struct zoned *zoned, struct block_request *request)
@@ -350,7 +242,7 @@ static void zoned_report(struct zoned *zoned, struct block_request *request)
 		more = request->report(request, &info);
 		at = info.start + info.len;
 	}
-	zoned_done(request, 0);
+	zone_request_done(request, 0);
 }
 
 /* ---- dispatch ---------------------------------------------------------------------------------------------------- */
@@ -387,30 +279,30 @@ static void zoned_submit_write(struct zoned *zoned, struct block_request *reques
 	if (is_conventional(zoned, request))
 		zoned_pass(request);
 	else
-		zoned_enqueue(zoned, request, zones_index(&zoned->zones, request->off),
-		              zones_index(&zoned->zones, request->off + request->len - 1));
+		zone_queues_enter(&zoned->queues, request, zones_index(&zoned->zones, request->off),
+		                  zones_index(&zoned->zones, request->off + request->len - 1));
 }
 
 static void zoned_submit_for_zone(struct zoned *zoned, struct block_request *request)
 {
 	if (request->off >= zoned->block.size) {
-		zoned_done(request, ZONE_INVALID);
+		zone_request_done(request, ZONE_INVALID);
 		return;
 	}
 	uint32_t index = zones_index(&zoned->zones, request->off);
-	zoned_enqueue(zoned, request, index, index);
+	zone_queues_enter(&zoned->queues, request, index, index);
 }
 
 static void zoned_submit(struct block *block, struct block_request *request)
 {
 	struct zoned *zoned = zoned_of(block);
-	zoned_take(block, request);
+	zone_request_take(block, request);
 	switch (request->op) {
 	case BLOCK_READ:
 		zoned_read(zoned, request);
 		break;
 	case BLOCK_FLUSH:
-		zoned_commit(zoned, request, zoned_done);
+		zoned_commit(zoned, request, zone_request_done);
 		break;
 	case BLOCK_WRITE:
 	case BLOCK_WRITE_ZEROES:
@@ -420,13 +312,13 @@ static void zoned_submit(struct block *block, struct block_request *request)
 		if (block->discard_granularity)
 			zoned_pass(request);
 		else
-			zoned_done(request, -EOPNOTSUPP);
+			zone_request_done(request, -EOPNOTSUPP);
 		break;
 	case BLOCK_ZONE_REPORT:
 		zoned_report(zoned, request);
 		break;
 	case BLOCK_ZONE_RESET_ALL:
-		zoned_enqueue(zoned, request, 0, zoned->zones.count - 1);
+		zone_queues_enter(&zoned->queues, request, 0, zoned->zones.count - 1);
 		break;
 	default:
 		zoned_submit_for_zone(zoned, request);
@@ -448,7 +340,8 @@ static void zoned_free(struct block *block)
 	zoned_commit_fini(zoned);
 	zone_table_fini(&zoned->table);
 	zones_fini(&zoned->zones);
-	free(zoned->queues);
+	zone_queues_fini(&zoned->queues);
+	free(zoned->clear);
 	block_free(zoned->lower);
 	pthread_mutex_destroy(&zoned->lock);
 	free(zoned);
@@ -489,8 +382,9 @@ struct block *zoned_new(struct zone_image *image, struct cvmm_error *err)
 	*image = (struct zone_image){ 0 };
 	pthread_mutex_init(&zoned->lock, NULL);
 	zoned_describe(zoned);
-	zoned->queues = calloc(zoned->zones.count, sizeof(*zoned->queues));
-	if (zoned->queues && zoned_commit_init(zoned) == 0)
+	zoned->clear = calloc(zoned->zones.count, sizeof(*zoned->clear));
+	int ret = zone_queues_init(&zoned->queues, zoned->zones.count, zoned_run);
+	if (ret == 0 && zoned->clear && zoned_commit_init(zoned) == 0)
 		return &zoned->block;
 	err_set(err, -ENOMEM, "out of memory for %u zones", zoned->zones.count);
 	block_free(&zoned->block);

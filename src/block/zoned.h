@@ -6,12 +6,7 @@
 #include <pthread.h>
 
 #include "src/block/zone_image.h"
-
-/* Who has a zone, and who waits for it. */
-struct zone_queue {
-	struct block_request *owner, *waiting, *last;
-	bool clear; /* the owner resets it */
-};
+#include "src/block/zone_request.h"
 
 struct zone_commit {
 	struct block_request request; /* to the file; its loop is that of who began */
@@ -29,10 +24,11 @@ struct zoned {
 	struct block *lower; /* owned */
 	uint64_t data_off;   /* there, of the disk's first byte */
 	struct zones zones;
-	struct zone_table table;   /* no pages: in memory, nothing is kept */
-	struct zone_queue *queues; /* owned, one a zone */
+	struct zone_table table; /* no pages: in memory, nothing is kept */
+	struct zone_queues queues;
+	bool *clear; /* owned, one a zone: its owner resets it */
 	struct zone_commit commit;
-	/* Of zones, queues, pages' flags and the commit's lists; never held while a callback runs or I/O is begun. */
+	/* Of zones, pages' flags and the commit's lists; never held while a callback runs or I/O is begun. */
 	pthread_mutex_t lock;
 };
 
