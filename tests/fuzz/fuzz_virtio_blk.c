@@ -12,6 +12,8 @@
 enum { DISK = 64 * 1024, QUEUES = 2, ENTRIES = 64 };
 
 static struct loop *loop;
+static bool packed;
+static uint16_t places[QUEUES]; /* where the driver goes on in a packed ring; bit 15: the wrap counter */
 static uint64_t now;
 
 static uint64_t now_ns(const struct clock *clock)
@@ -57,45 +59,62 @@ static void step_offer(struct input *in)
 	offer(queue, head);
 }
 
+/* Descriptor @i of a split ring, or the next one of a packed ring, and that is available at once. */
+static void put_desc(unsigned queue, unsigned i, uint64_t gpa, uint32_t len, uint16_t flags)
+{
+	uint16_t *place = &places[queue];
+	uint8_t *desc = guest_at(&mem, ring_gpa(queue) + 16 * (packed ? *place & 0x7fffu : i), 16);
+	store_le64(desc, gpa);
+	store_le32(desc + 8, len);
+	store_le16(desc + 12, packed ? (uint16_t)i : flags);
+	store_le16(desc + 14, packed ? flags | (*place & 0x8000 ? 1 << 7 : 1 << 15) : (uint16_t)(i + 1));
+	*place = (*place & 0x7fff) + 1 == ENTRIES ? ~*place & 0x8000 : (uint16_t)(*place + 1);
+}
+
 /* A request whose parts are nearly right: a header, up to three buffers, a status. */
 static void step_request(struct input *in)
 {
 	static const uint8_t types[] = { 0, 1, 4, 8, 11, 13, 14, 15 };
 	unsigned queue = next8(in) % QUEUES, head = next8(in) % (ENTRIES - 5), shape = next8(in),
 		 count = 1 + (shape & 3);
-	uint8_t *desc = guest_at(&mem, ring_gpa(queue) + 16 * head, 16);
 	uint64_t gpa = 0x4000 + (next16(in) & 0x7fff);
 	struct virtio_blk_outhdr header = {
 		.type = htole32(types[next8(in) % sizeof(types)]),
 		.sector = htole64(next8(in)),
 	};
 	guest_write(&mem, gpa, &header, sizeof(header));
-	for (unsigned i = 0; i <= count; i++, desc += 16) {
+	for (unsigned i = 0; i <= count; i++) {
 		uint32_t len = i == 0 ? 16 : i == count ? 1 : shape & 4 ? next16(in) : 512u * (next8(in) % 16);
 		bool writable = i == count || (i && shape & 8);
-		store_le64(desc, gpa);
-		store_le32(desc + 8, shape & 0x80 && !i ? len + next8(in) % 32 : len);
-		store_le16(desc + 12, (uint16_t)((writable ? 2 : 0) | (i < count ? 1 : 0)));
-		store_le16(desc + 14, (uint16_t)(head + i + 1));
+		len += shape & 0x80 && !i ? next8(in) % 32 : 0;
+		put_desc(queue, head + i, gpa, len, (uint16_t)((writable ? 2 : 0) | (i < count ? 1 : 0)));
 		gpa += shape & 0x10 ? len : 512;
 	}
-	offer(queue, head);
+	if (!packed)
+		offer(queue, head);
 }
 
 static void step_go_live(struct input *in)
 {
-	uint32_t low;
+	static const uint8_t high_bits[] = { 34 - 32, 35 - 32, 38 - 32, 40 - 32 };
+	uint32_t low, high = 1;
 	next(in, &low, sizeof(low));
+	for (unsigned i = 0; i < ARRAY_SIZE(high_bits); i++)
+		high |= (low >> i & 1) << high_bits[i]; /* the lowest features of a disk are not offered */
 	reg_write(VIRTIO_MMIO_STATUS, 0);
 	reg_write(VIRTIO_MMIO_STATUS, 3);
 	reg_write(VIRTIO_MMIO_DRIVER_FEATURES_SEL, 1);
-	reg_write(VIRTIO_MMIO_DRIVER_FEATURES, 1);
+	reg_write(VIRTIO_MMIO_DEVICE_FEATURES_SEL, 1);
+	high &= reg_read(VIRTIO_MMIO_DEVICE_FEATURES);
+	reg_write(VIRTIO_MMIO_DRIVER_FEATURES, high);
+	packed = high & 1 << (34 - 32);
 	reg_write(VIRTIO_MMIO_DRIVER_FEATURES_SEL, 0);
 	reg_write(VIRTIO_MMIO_DEVICE_FEATURES_SEL, 0);
 	reg_write(VIRTIO_MMIO_DRIVER_FEATURES, low & reg_read(VIRTIO_MMIO_DEVICE_FEATURES));
 	reg_write(VIRTIO_MMIO_STATUS, 11);
 	memset(mem.regions[0].hva, 0, RING * (QUEUES + 1));
 	for (unsigned queue = 0; queue < QUEUES; queue++) {
+		places[queue] = 0x8000;
 		reg_write(VIRTIO_MMIO_QUEUE_SEL, queue);
 		reg_write(VIRTIO_MMIO_QUEUE_NUM, ENTRIES);
 		reg_write(VIRTIO_MMIO_QUEUE_DESC_LOW, (uint32_t)ring_gpa(queue));
@@ -146,6 +165,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	if (!loop && !(loop = loop_new(&hand_clock, NULL)))
 		abort();
 	fuzz_memory();
+	packed = false;
+	memset(places, 0, sizeof(places));
 	fuzz_device(make_device(len ? data[0] : 0));
 	fuzz_steps(steps, ARRAY_SIZE(steps), data, len);
 	device_free(dev);

@@ -706,6 +706,36 @@ static void test_out_of_order_with_one_interrupt(void **state)
 	assert_done(1, 8);
 }
 
+/* IN_ORDER: what is done before its turn waits, and is shown with the one that was missing. */
+static void test_in_order(void **state)
+{
+	struct virtio_wiring wiring = driver_wiring(&drv, VIRTIO_RINGS_DEFAULT | VIRTIO_RINGS_IN_ORDER);
+	struct virtio_blk_options options = { .loops = &loop, .loop_count = 1, .queues = QUEUES, .clock = &fake_clock };
+	uint32_t id, written;
+	wiring.queue_size = RING;
+	driver_plug(&drv, virtio_blk_new(&wiring, &drv.mem, &lab.block, &options));
+	for (unsigned round = 0; round < 10; round++) {
+		go_live(VIRTIO_RINGS_IN_ORDER);
+		lab.hold = true;
+		offer_reads(0, 16);
+		turn();
+		while (lab.held_count > 1) { /* the last first */
+			lab_do(lab.held[--lab.held_count]);
+			turn();
+			assert_int_equal(le16toh(drv.queues[0].used->idx), 0);
+		}
+		unsigned before = drv.irq_rises;
+		lab_release();
+		turn();
+		assert_int_equal(drv.irq_rises, before + 1);
+		for (unsigned slot = 0; slot < 16; slot++) {
+			assert_true(ring_take(&drv.queues[0], &id, &written));
+			assert_int_equal(id, 4 * slot);
+			assert_int_equal(written, 513);
+		}
+	}
+}
+
 static void test_reset_waits_for_what_is_under_way(void **state)
 {
 	struct loop_call release = { .fn = release_call };
@@ -1013,6 +1043,7 @@ int main(void)
 		TEST(test_write_through),
 		TEST(test_save_and_load),
 		TEST(test_out_of_order_with_one_interrupt),
+		TEST_UNPLUGGED(test_in_order),
 		TEST(test_reset_waits_for_what_is_under_way),
 		TEST(test_ended_with_requests_under_way),
 		TEST(test_save_loses_nothing),
