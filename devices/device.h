@@ -76,6 +76,8 @@ struct device_ops {
 	uint64_t (*read)(struct device *dev, uint64_t off, unsigned size);
 	void (*write)(struct device *dev, uint64_t off, unsigned size, uint64_t val);
 	void (*reset)(struct device *dev); /* to the state after power-on; lines fall, timers stop */
+	/* Before I/O threads end, and then free() follows: finish what is under way on them. May be NULL. */
+	void (*finish)(struct device *dev);
 	void (*free)(struct device *dev);
 	/* Guest-visible state, one plain struct of state_size bytes: save copies it out; load checks it, takes it and
 	 * brings lines and timers into agreement. -EINVAL: nonsense, the device is unchanged. */

@@ -717,6 +717,8 @@ void cvmm_vm_free(struct cvmm_vm *handle)
 		return;
 	cvmm_vm_stop(handle);
 	cvmm_vm_wait(handle, -1, NULL);
+	if (handle->io_threads)
+		vm_finish_devices(&handle->vm);
 	handle_stop_io(handle);
 	if (handle->state != CVMM_DESCRIBED)
 		handle_undo_create(handle);

@@ -149,6 +149,17 @@ int vm_add_device(struct vm *vm, struct bus *bus, uint64_t base, uint64_t size, 
 	return ret;
 }
 
+void vm_finish_devices(struct vm *vm)
+{
+	for (unsigned i = 0; i < vm->device_count; i++) {
+		struct device *dev = vm->devices[i];
+		pthread_mutex_lock(&dev->lock);
+		if (dev->ops->finish)
+			dev->ops->finish(dev);
+		pthread_mutex_unlock(&dev->lock);
+	}
+}
+
 /* ---- running ---------------------------------------------------------------------------------------------------- */
 
 /* vm->lock held. Threads that have all left may be joined at any time, and need no kick. */

@@ -83,6 +83,9 @@ void vm_end(struct vm *vm, enum cvmm_end end, const struct cvmm_error *error);
 /* The same with many lines that say more; @report is taken, and kept if this is the first reason. */
 void vm_end_reported(struct vm *vm, enum cvmm_end end, const struct cvmm_error *error, char *report);
 
+/* No vCPU runs any more: have devices finish what they do on I/O threads, which may end then. */
+void vm_finish_devices(struct vm *vm);
+
 /* Own @dev from here on (freed at once on failure) and put its window on @bus. NULL @dev: -ENOMEM. */
 int vm_add_device(struct vm *vm, struct bus *bus, uint64_t base, uint64_t size, struct device *dev,
                   struct cvmm_error *err);

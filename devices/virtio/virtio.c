@@ -300,6 +300,11 @@ static void virtio_reset(struct device *dev)
 	virtio_reset_by(container_of(dev, struct virtio_device, dev), true);
 }
 
+static void virtio_finish(struct device *dev)
+{
+	virtio_stop(container_of(dev, struct virtio_device, dev));
+}
+
 void virtio_set_status(struct virtio_device *vdev, uint32_t val)
 {
 	if (!val) {
@@ -597,6 +602,7 @@ int virtio_init(struct virtio_device *vdev, const struct virtio_ops *ops, unsign
 		.device_ops = {
 			.name = ops->name,
 			.reset = virtio_reset,
+			.finish = virtio_finish,
 			.free = virtio_free,
 			.state_size = sizeof(struct virtio_state) + queue_count * sizeof(struct virtqueue_state) +
 			              ops->state_size,

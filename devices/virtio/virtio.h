@@ -8,7 +8,8 @@
  *
  * How to write a new device:
  *  1. devices/virtio/NAME.c: a struct with a struct virtio_device in it, a const struct virtio_ops, and NAME_new(),
- *     which allocates, calls virtio_mmio_init() (mmio.h) and returns &vdev.dev. Declare NAME_new() at the end of this file.
+ *     which allocates, calls virtio_mmio_init() (mmio.h), gives each queue that is to be served on an I/O thread its loop
+ *     (virtio_set_loop()) and returns &vdev.dev. Declare NAME_new() at the end of this file.
  *  2. notify() is called when a queue may have something new. Pop until there is no more, push each chain back once:
  *
  *	struct iovec iov[QUEUE_SIZE];
@@ -18,11 +19,12 @@
  *
  *     The core flushes the queue after notify(). A model that pushes at another time calls virtio_flush() itself, once
  *     for a batch. A queue that does not run pops nothing, so models need not ask for the device's status.
+ *     Who holds chains beyond notify() has a quiesce() that lets go of them.
  *  3. Chains are checked, their bytes are not: copy a request's header out of guest memory, then parse the copy.
  *     Write no more than writable_len, and push as written no more than was.
  *  4. Guest-visible state of the model's own goes into one plain struct with save() and load(); that of the queues, the
  *     status and the features is the core's.
- *  5. An address and an interrupt: one line in the architecture's table of devices.
+ *  5. A line in src/virtio_devices.c makes it from its description; the slot gives address and interrupt.
  *  6. Tests: tests/unit/devices/virtio/ has a driver over plain memory (driver.h); tests/fuzz/ gets a target.
  *
  * Threads. A queue either has a loop (virtio_set_loop()) or not.
@@ -38,9 +40,9 @@
 #ifndef CVMM_DEVICES_VIRTIO_VIRTIO_H
 #define CVMM_DEVICES_VIRTIO_VIRTIO_H
 
-#include "devices/device.h"
 #include <semaphore.h>
 
+#include "devices/device.h"
 #include "devices/virtio/virtqueue.h"
 #include "src/base/loop.h"
 #include "src/base/memory.h"

@@ -428,6 +428,22 @@ static void test_save_and_load(void **state)
 	}
 }
 
+/* Before its loop's thread ends; what comes after that is not served. */
+static void test_finished_while_chains_are_held(void **state)
+{
+	worker->delay_ns = NSEC_PER_MSEC;
+	go_live(0);
+	offer_and_kick(0);
+	turn(1);
+	drv.dev->ops->finish(drv.dev);
+	assert_int_equal(worker->count[0], 0);
+	assert_int_equal(take_all(0), 1);
+	offer_and_kick(0);
+	turn(3);
+	assert_int_equal(take_all(0), 0);
+	drv.dev->ops->finish(drv.dev);
+}
+
 static void test_freed_while_chains_are_held(void **state)
 {
 	worker->delay_ns = NSEC_PER_MSEC;
@@ -671,6 +687,7 @@ int main(void)
 		TEST(test_broken_queue_stops_the_others),
 		TEST(test_failed_driver_is_waited_for),
 		TEST(test_save_and_load),
+		TEST(test_finished_while_chains_are_held),
 		TEST(test_freed_while_chains_are_held),
 		TEST(test_race_of_kicks_and_resets_split),
 		TEST(test_race_of_kicks_and_resets_packed),
