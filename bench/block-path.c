@@ -4,7 +4,8 @@
  * in this process, on this thread, reads 4 KiB at random places of FILE at depths of 1 to 128; beside it a bare io_uring
  * loop does the same on the same file, in turn, and a disk in memory shows what is ours alone.
  *
- * Prints one line of JSON a depth: nanoseconds a request (the median of the rounds), and system calls a request.
+ * Prints one line of JSON a depth: nanoseconds a request (the median of the rounds); and system calls, heap allocations
+ * and locks taken a request, counted in all of our code by the linker's --wrap.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -24,6 +25,43 @@
 
 enum { BASE = 0x10000000, ENTRIES = 512, DEPTH_MAX = 128, LEN = 4096, ROUNDS = 9, REQUESTS = 20000, MEMORY = 16 << 20 };
 enum { RING = 0, AVAIL = 0x4000, USED = 0x6000, HEADERS = 0x10000, STATUS = 0x18000, DATA = 0x20000, RAM = 0x100000 };
+
+/* --- what is counted --- */
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__real_realloc(void *at, size_t size);
+int __real_pthread_mutex_lock(pthread_mutex_t *lock);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_realloc(void *at, size_t size);
+int __wrap_pthread_mutex_lock(pthread_mutex_t *lock);
+
+static uint64_t allocations, locks;
+
+void *__wrap_malloc(size_t size)
+{
+	allocations++;
+	return __real_malloc(size);
+}
+
+void *__wrap_calloc(size_t count, size_t size)
+{
+	allocations++;
+	return __real_calloc(count, size);
+}
+
+void *__wrap_realloc(void *at, size_t size)
+{
+	allocations++;
+	return __real_realloc(at, size);
+}
+
+int __wrap_pthread_mutex_lock(pthread_mutex_t *lock)
+{
+	locks++;
+	return __real_pthread_mutex_lock(lock);
+}
 
 static uint64_t seed = 88172645463325252u;
 
@@ -255,6 +293,7 @@ static double median(uint64_t *times)
 static void compare(struct bare *bare, struct driven *file, struct driven *memory, unsigned depth)
 {
 	uint64_t times[3][ROUNDS], bare_enters = bare->enters, enters = loop_enters(file->loop);
+	allocations = locks = 0;
 	for (unsigned i = 0; i < ROUNDS; i++) {
 		uint64_t start = now_ns();
 		bare_run(bare, depth);
@@ -267,11 +306,12 @@ static void compare(struct bare *bare, struct driven *file, struct driven *memor
 		times[2][i] = now_ns() - file_end;
 	}
 	double bare_ns = median(times[0]), file_ns = median(times[1]);
+	const double requests = (double)ROUNDS * REQUESTS;
 	printf("{\"depth\": %u, \"bare_ns\": %.0f, \"virtio_blk_ns\": %.0f, \"ratio\": %.3f, \"memory_ns\": %.0f, "
-	       "\"bare_enters\": %.3f, \"enters\": %.3f}\n",
+	       "\"bare_enters\": %.3f, \"enters\": %.3f, \"locks\": %.3f, \"allocations\": %.3f}\n",
 	       depth, bare_ns, file_ns, bare_ns / file_ns, median(times[2]),
-	       (double)(bare->enters - bare_enters) / (ROUNDS * REQUESTS),
-	       (double)(loop_enters(file->loop) - enters) / (ROUNDS * REQUESTS));
+	       (double)(bare->enters - bare_enters) / requests, (double)(loop_enters(file->loop) - enters) / requests,
+	       (double)locks / requests, (double)allocations / requests);
 }
 
 int main(int argc, char **argv)
