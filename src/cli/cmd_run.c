@@ -41,6 +41,8 @@ static uint64_t now_ms(void)
 static int load_config(struct run *run, const char *path)
 {
 	struct cvmm_error err;
+	if (!*path)
+		return cli_complain(CLI_USAGE, "--config: expected a file name, found \"\"");
 	int ret = cvmm_vm_load_config(run->vm, path, &err);
 	if (ret == 0)
 		return CLI_GO_ON;
@@ -158,7 +160,7 @@ static void announce_console(const struct run *run)
  * nohup or a shell without job control had ignored stays so; a blocked signal would come all the same. */
 static int take_signals(struct run *run)
 {
-	static const int taken[] = { SIGINT, SIGTERM, SIGHUP, SIGTSTP, SIGCONT };
+	static const int taken[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT };
 	struct sigaction before;
 	sigset_t set;
 	sigemptyset(&set);
@@ -214,6 +216,9 @@ static void serve_signals(struct run *run)
 			break;
 		case SIGCONT: /* also after a SIGSTOP that nobody could see coming */
 			terminal_resume();
+			break;
+		case SIGQUIT:
+			stop(run);
 			break;
 		default:
 			shut_down(run);
