@@ -34,8 +34,8 @@ struct cvmm_vm {
 	int event_fd; /* owned */
 
 	/* from create on */
-	int kvm_fd;             /* owned */
-	struct loop *loop;      /* owned */
+	int kvm_fd;              /* owned */
+	struct loop *loop;       /* owned */
 	struct console *console; /* owned */
 	struct vm vm;
 	struct loop_call all_left;
@@ -49,7 +49,7 @@ struct cvmm_vm {
 	bool built;          /* vm is whole; false while it is made anew */
 	bool stop_requested; /* outlives creating and rebuilding */
 	struct cvmm_result result;
-	char *report; /* owned; what result.report points to */
+	char *report;          /* owned; what result.report points to */
 	uint64_t exits_before; /* of builds before this one */
 };
 
@@ -240,8 +240,8 @@ int cvmm_vm_set_log(struct cvmm_vm *handle, enum cvmm_log_level level,
 static const char *end_name(enum cvmm_end end)
 {
 	static const char *const names[] = {
-		[CVMM_END_NONE] = "running",   [CVMM_END_POWER_OFF] = "power-off", [CVMM_END_RESET] = "reset",
-		[CVMM_END_CRASH] = "crash",    [CVMM_END_STOPPED] = "stopped",     [CVMM_END_ERROR] = "error",
+		[CVMM_END_NONE] = "running", [CVMM_END_POWER_OFF] = "power-off", [CVMM_END_RESET] = "reset",
+		[CVMM_END_CRASH] = "crash",  [CVMM_END_STOPPED] = "stopped",     [CVMM_END_ERROR] = "error",
 	};
 	return names[end];
 }
@@ -353,7 +353,7 @@ static bool handle_begin_restart(struct cvmm_vm *handle)
 {
 	pthread_mutex_lock(&handle->lock);
 	bool restart = handle->vm.end == CVMM_END_RESET && handle->config.on_reset == ON_RESET_RESTART &&
-		       handle->result.end == CVMM_END_NONE;
+	               handle->result.end == CVMM_END_NONE;
 	if (restart && handle->stop_requested) {
 		handle->result.end = CVMM_END_STOPPED;
 		restart = false;

@@ -134,9 +134,9 @@ int vm_add_device(struct vm *vm, struct bus *bus, uint64_t base, uint64_t size, 
 {
 	if (!dev)
 		return err_set(err, -ENOMEM, "out of memory for a device");
-	int ret = vm->device_count < VM_DEVICES_MAX ?
-	                  bus_add(bus, base, size, dev, err) :
-	                  err_set(err, -ENOSPC, "%s: more than %d devices", dev->ops->name, VM_DEVICES_MAX);
+	int ret = vm->device_count < VM_DEVICES_MAX
+	                  ? bus_add(bus, base, size, dev, err)
+	                  : err_set(err, -ENOSPC, "%s: more than %d devices", dev->ops->name, VM_DEVICES_MAX);
 	if (ret < 0)
 		device_free(dev);
 	else

@@ -15,7 +15,7 @@ struct log {
 	enum cvmm_log_level level;                                             /* lines above it are not formatted */
 	void (*fn)(void *opaque, enum cvmm_log_level level, const char *line); /* NULL: silent */
 	void *opaque;
-	const char *name; /* in front of each line; not owned; NULL: none */
+	const char *name;                    /* in front of each line; not owned; NULL: none */
 	atomic_uint_fast64_t guest_window_s; /* the second in which guest_lines were spoken */
 	atomic_uint_fast32_t guest_lines, guest_dropped;
 };
