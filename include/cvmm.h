@@ -140,7 +140,7 @@ enum cvmm_log_level { CVMM_LOG_ERROR, CVMM_LOG_WARN, CVMM_LOG_INFO, CVMM_LOG_DEB
 /**
  * Receive this VM's log lines up to @level. @fn is called from any of the VM's threads, several at once, with one line
  * without a newline, in which control characters are replaced and which begins with the VM's name if it has one. What a
- * guest can provoke comes at most ten times a second, at level debug. @fn may call nothing on the same VM, and should
+ * guest can provoke comes at most ten times a second. @fn may call nothing on the same VM, and should
  * not take long: a vCPU may be waiting. Silent until set. Before cvmm_vm_create().
  */
 CVMM_API int cvmm_vm_set_log(struct cvmm_vm *vm, enum cvmm_log_level level,

@@ -192,6 +192,13 @@ static void shut_down(struct run *run)
 		fprintf(stderr, "cvmm: asked the guest to power off\n");
 }
 
+static void lose_patience(struct run *run)
+{
+	if (run->shutdown_s)
+		cli_complain(0, "the guest did not power off within %u s and is stopped", run->shutdown_s);
+	stop(run);
+}
+
 /* Stop as a job does, with the terminal as the shell knows it: by SIGTSTP itself, which passes over those whom nobody
  * would continue. */
 static void suspend(void)
@@ -245,7 +252,7 @@ static void watch(struct run *run)
 		uint64_t changes;
 		int ready = poll(fds, 2, patience_ms(run));
 		if (ready == 0)
-			stop(run);
+			lose_patience(run);
 		if (ready > 0 && fds[0].revents && read(fds[0].fd, &changes, sizeof(changes)) < 0)
 			continue; /* somebody else has read it: the state tells all */
 		if (ready > 0 && fds[1].revents)

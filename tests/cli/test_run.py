@@ -138,6 +138,9 @@ def deaf_guest():
         machine.await_output(b"halting")
         machine.signal(signal.SIGTERM)
         check(machine.end() == 5, "expected exit status 5")
+        said = machine.process.stderr.read()
+        check(said == (b"cvmm: the guest did not power off within 1 s and is stopped\n" if timeout == "1" else b""),
+              f"expected it to be told, found {said!r}")
 
 
 def second_signal():
