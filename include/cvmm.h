@@ -113,7 +113,8 @@ CVMM_API int cvmm_vm_load_config_text(struct cvmm_vm *vm, const char *text, size
 
 /**
  * The same by type. Each copies what it is given, returns as cvmm_vm_set() does, and is to be called before
- * cvmm_vm_create(). File descriptors are duplicated: the caller keeps and closes its own.
+ * cvmm_vm_create(). File descriptors are duplicated: the caller keeps and closes its own. The kernel's file is mapped
+ * while the VM is created or restarted: whoever truncates it at that moment ends the process by SIGBUS.
  * @mib: size in MiB, 1 to 1048576; backed by anonymous memory that is touched lazily.
  */
 CVMM_API int cvmm_vm_set_memory(struct cvmm_vm *vm, uint64_t mib, struct cvmm_error *err);
