@@ -131,7 +131,8 @@ CVMM_API int cvmm_vm_load_config_text(struct cvmm_vm *vm, const char *text, size
 
 /**
  * The same by type. Each copies what it is given, returns as cvmm_vm_set() does, and is to be called before
- * cvmm_vm_create(). File descriptors are duplicated: the caller keeps and closes its own.
+ * cvmm_vm_create(). File descriptors are duplicated: the caller keeps and closes its own. The kernel's file is mapped
+ * while the VM is created or restarted: whoever truncates it at that moment ends the process by SIGBUS.
  * @mib: size in MiB, 1 to 1048576; backed by anonymous memory that is touched lazily.
  */
 CVMM_API int cvmm_vm_set_memory(struct cvmm_vm *vm, uint64_t mib, struct cvmm_error *err);
@@ -158,7 +159,7 @@ enum cvmm_log_level { CVMM_LOG_ERROR, CVMM_LOG_WARN, CVMM_LOG_INFO, CVMM_LOG_DEB
 /**
  * Receive this VM's log lines up to @level. @fn is called from any of the VM's threads, several at once, with one line
  * without a newline, in which control characters are replaced and which begins with the VM's name if it has one. What a
- * guest can provoke comes at most ten times a second, at level debug. @fn may call nothing on the same VM, and should
+ * guest can provoke comes at most ten times a second. @fn may call nothing on the same VM, and should
  * not take long: a vCPU may be waiting. Silent until set. Before cvmm_vm_create().
  */
 CVMM_API int cvmm_vm_set_log(struct cvmm_vm *vm, enum cvmm_log_level level,

@@ -17,10 +17,10 @@
 #include "src/console_endpoint.h"
 
 enum {
-	OUT_RING = 64 << 10,             /* power of two */
-	IN_RING = 4 << 10,               /* likewise */
-	FLUSH_DELAY_NS = 1000000,        /* bytes that come one by one are written together */
-	POLL_NS = 200 * 1000000,         /* how often is asked what no event tells */
+	OUT_RING = 64 << 10,      /* power of two */
+	IN_RING = 4 << 10,        /* likewise */
+	FLUSH_DELAY_NS = 1000000, /* bytes that come one by one are written together */
+	POLL_NS = 200 * 1000000,  /* how often is asked what no event tells */
 	INPUT_CHUNK = 256,
 };
 
@@ -446,7 +446,8 @@ static void console_listen_event(struct loop_fd *source, uint32_t events)
 static void console_attach_timer(struct loop_timer *timer)
 {
 	struct console *console = container_of(timer, struct console, attach_timer);
-	bool done = endpoint_needs_polling(&console->end) ? console_try_attach(console) > 0 : console_listen(console) == 0;
+	bool done =
+		endpoint_needs_polling(&console->end) ? console_try_attach(console) > 0 : console_listen(console) == 0;
 	if (!done)
 		loop_timer_set(timer, POLL_NS);
 }

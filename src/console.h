@@ -14,7 +14,7 @@
 struct console;
 
 struct console_escape {
-	unsigned char key; /* 0: none */
+	unsigned char key;                  /* 0: none */
 	void (*fn)(void *opaque, char key); /* on the I/O thread, no lock held */
 	void *opaque;
 };

@@ -23,9 +23,9 @@ struct endpoint {
 	char name[128]; /* as the user wrote it, for messages */
 	char *path;     /* owned: the pty's or socket's; NULL: none */
 	struct endpoint_way in, out;
-	int listen_fd;     /* unix: -1 else */
-	int pty_fd;        /* pty: the master, attached or not; -1 else */
-	bool created;      /* file, socket: by us, so to be removed if nothing comes of it */
+	int listen_fd; /* unix: -1 else */
+	int pty_fd;    /* pty: the master, attached or not; -1 else */
+	bool created;  /* file, socket: by us, so to be removed if nothing comes of it */
 	bool started;
 	bool reattaches;   /* users come and go */
 	bool keeps_newest; /* nobody is attached: a full ring drops the oldest */

@@ -356,7 +356,7 @@ static bool handle_run_again(struct cvmm_vm *handle, int ret, struct cvmm_error 
 static void handle_restart(struct cvmm_vm *handle)
 {
 	struct cvmm_error err = { 0 };
-	log_info("vm: reset, restarting");
+	log_limited(CVMM_LOG_INFO, "vm: reset, restarting");
 	handle_fini_vm(handle);
 	int ret = handle_rebuild(handle, &err);
 	pthread_mutex_lock(&handle->lock);

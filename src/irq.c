@@ -14,7 +14,7 @@ static void irq_line_set(void *opaque, unsigned gsi, bool level)
 	struct kvm_irq_level line = { .irq = arch_irq_line_number(gsi), .level = level };
 	int ret = kvm_ioctl_ptr(vm->fd, KVM_IRQ_LINE, &line);
 	if (ret < 0)
-		log_error("irq %u: KVM_IRQ_LINE: %s", gsi, strerror(-ret));
+		log_limited(CVMM_LOG_ERROR, "irq %u: KVM_IRQ_LINE: %s", gsi, strerror(-ret));
 }
 
 struct irq_line irq_line(struct vm *vm, unsigned gsi)

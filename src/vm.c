@@ -182,7 +182,7 @@ int vm_run(struct vm *vm, struct cvmm_error *err)
 			vm->thread_count++;
 	}
 	if (ret == 0) {
-		atomic_store(&vm->gate, VM_RUN);
+		atomic_store(&vm->gate, vm->end == CVMM_END_NONE ? VM_RUN : VM_LEAVE);
 		pthread_cond_broadcast(&vm->changed);
 	} else {
 		vm->all_left = NULL; /* the caller learns of it from us */

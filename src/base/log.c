@@ -63,16 +63,16 @@ static bool log_guest_admit(struct log *log, uint32_t *dropped)
 	return false;
 }
 
-void log_guest(const char *fmt, ...)
+void log_limited(enum cvmm_log_level level, const char *fmt, ...)
 {
 	struct log *log = thread_log;
 	uint32_t dropped;
-	if (!log_wants(log, CVMM_LOG_DEBUG) || !log_guest_admit(log, &dropped))
+	if (!log_wants(log, level) || !log_guest_admit(log, &dropped))
 		return;
 	if (dropped)
-		log_line(CVMM_LOG_DEBUG, "guest: %u lines like the next were not shown", dropped);
+		log_line(level, "guest: %u lines like the next were not shown", dropped);
 	va_list args;
 	va_start(args, fmt);
-	log_speak(log, CVMM_LOG_DEBUG, fmt, args);
+	log_speak(log, level, fmt, args);
 	va_end(args);
 }

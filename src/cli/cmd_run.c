@@ -41,6 +41,8 @@ static uint64_t now_ms(void)
 static int load_config(struct run *run, const char *path)
 {
 	struct cvmm_error err;
+	if (!*path)
+		return cli_complain(CLI_USAGE, "--config: expected a file name, found \"\"");
 	int ret = cvmm_vm_load_config(run->vm, path, &err);
 	if (ret == 0)
 		return CLI_GO_ON;
@@ -170,7 +172,7 @@ static void announce_console(const struct run *run)
  * nohup or a shell without job control had ignored stays so; a blocked signal would come all the same. */
 static int take_signals(struct run *run)
 {
-	static const int taken[] = { SIGINT, SIGTERM, SIGHUP, SIGTSTP, SIGCONT };
+	static const int taken[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT };
 	struct sigaction before;
 	sigset_t set;
 	sigemptyset(&set);
@@ -202,6 +204,13 @@ static void shut_down(struct run *run)
 		fprintf(stderr, "cvmm: asked the guest to power off\n");
 }
 
+static void lose_patience(struct run *run)
+{
+	if (run->shutdown_s)
+		cli_complain(0, "the guest did not power off within %u s and is stopped", run->shutdown_s);
+	stop(run);
+}
+
 /* Stop as a job does, with the terminal as the shell knows it: by SIGTSTP itself, which passes over those whom nobody
  * would continue. */
 static void suspend(void)
@@ -226,6 +235,9 @@ static void serve_signals(struct run *run)
 			break;
 		case SIGCONT: /* also after a SIGSTOP that nobody could see coming */
 			terminal_resume();
+			break;
+		case SIGQUIT:
+			stop(run);
 			break;
 		default:
 			shut_down(run);
@@ -252,7 +264,7 @@ static void watch(struct run *run)
 		uint64_t changes;
 		int ready = poll(fds, 2, patience_ms(run));
 		if (ready == 0)
-			stop(run);
+			lose_patience(run);
 		if (ready > 0 && fds[0].revents && read(fds[0].fd, &changes, sizeof(changes)) < 0)
 			continue; /* somebody else has read it: the state tells all */
 		if (ready > 0 && fds[1].revents)

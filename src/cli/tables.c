@@ -122,7 +122,7 @@ const struct cli_command cli_commands[] = {
 		.summary = "Boot a Linux kernel in a virtual machine",
 		.about = "The machine's serial console is on this terminal unless --console says otherwise. On it, Ctrl-A "
 		         "x stops the machine, Ctrl-A h lists the keys, and Ctrl-A twice sends one Ctrl-A. SIGTERM, "
-		         "SIGINT and SIGHUP ask the guest to power off; a second one stops it.",
+		         "SIGINT and SIGHUP ask the guest to power off; a second one, or SIGQUIT, stops it.",
 		.machine_options = true,
 		.options = run_options,
 		.examples = run_examples,

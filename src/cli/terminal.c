@@ -12,8 +12,8 @@ static volatile sig_atomic_t terminal_fd = -1;
 static struct termios cooked, raw;
 
 /* Those that kill and that nobody handles; the others are cmd_run.c's. */
-static const int fatal_signals[] = { SIGABRT, SIGALRM, SIGBUS,  SIGFPE,  SIGILL,    SIGQUIT, SIGSEGV,
-	                             SIGSYS,  SIGTRAP, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU, SIGXFSZ };
+static const int fatal_signals[] = { SIGABRT, SIGALRM, SIGBUS,  SIGFPE,    SIGILL,  SIGSEGV, SIGSYS,
+	                             SIGTRAP, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU, SIGXFSZ };
 enum { FATAL_SIGNALS = sizeof(fatal_signals) / sizeof(fatal_signals[0]) };
 static struct sigaction actions_before[FATAL_SIGNALS];
 

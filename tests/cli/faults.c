@@ -32,8 +32,9 @@ static bool fails(const char *name, int code)
 	return true;
 }
 
+/* NOLINTBEGIN(bugprone-macro-parentheses): types and lists of parameters cannot stand in them */
 /* A function of @params that returns @failure with errno @code when its turn has come. */
-#define FAULTY(type, name, params, args, failure, code)                                                               \
+#define FAULTY(type, name, params, args, failure, code)                                                                \
 	type __real_##name params;                                                                                     \
 	type __wrap_##name params;                                                                                     \
 	type __wrap_##name params                                                                                      \
@@ -44,8 +45,8 @@ static bool fails(const char *name, int code)
 FAULTY(void *, malloc, (size_t size), (size), NULL, ENOMEM)
 FAULTY(void *, calloc, (size_t count, size_t size), (count, size), NULL, ENOMEM)
 FAULTY(char *, strdup, (const char *text), (text), NULL, ENOMEM)
-FAULTY(void *, mmap64, (void *at, size_t len, int prot, int flags, int fd, off_t off),
-       (at, len, prot, flags, fd, off), MAP_FAILED, ENOMEM)
+FAULTY(void *, mmap64, (void *at, size_t len, int prot, int flags, int fd, off_t off), (at, len, prot, flags, fd, off),
+       MAP_FAILED, ENOMEM)
 FAULTY(int, open64, (const char *path, int flags, mode_t mode), (path, flags, mode), -1, EMFILE)
 FAULTY(int, fcntl64, (int fd, int cmd, long arg), (fd, cmd, arg), -1, EMFILE)
 FAULTY(int, fstat64, (int fd, struct stat *st), (fd, st), -1, EIO)
@@ -65,17 +66,25 @@ FAULTY(int, tcgetattr, (int fd, struct termios *tio), (fd, tio), -1, EIO)
 FAULTY(int, tcsetattr, (int fd, int when, const struct termios *tio), (fd, when, tio), -1, EIO)
 FAULTY(int, ftruncate64, (int fd, off_t len), (fd, len), -1, EIO)
 FAULTY(ssize_t, pread64, (int fd, void *buf, size_t len, off_t off), (fd, buf, len, off), -1, EIO)
-FAULTY(int, pthread_create, (pthread_t *thread, const pthread_attr_t *attr, void *(*fn)(void *), void *opaque),
+FAULTY(int, pthread_create, (pthread_t * thread, const pthread_attr_t *attr, void *(*fn)(void *), void *opaque),
        (thread, attr, fn, opaque), EAGAIN, EAGAIN)
 
+/* NOLINTEND(bugprone-macro-parentheses) */
+
+static int number_of(const char *text)
+{
+	return text ? (int)strtol(text, NULL, 10) : -1;
+}
+
 /* What a folder of /proc/self lists, without descriptors 0 to 2, that of the report and our own. */
-static int count_self(const char *path, int fd_of_report)
+static int count_self(const char *path, int report)
 {
 	DIR *dir = opendir(path);
 	int count = 0;
-	for (struct dirent *entry; dir && (entry = readdir(dir));)
-		count += *entry->d_name != '.' && atoi(entry->d_name) > 2 && atoi(entry->d_name) != fd_of_report &&
-		         atoi(entry->d_name) != dirfd(dir);
+	for (struct dirent *entry; dir && (entry = readdir(dir));) {
+		int number = number_of(entry->d_name); /* 0 for "." and ".." */
+		count += number > 2 && number != report && number != dirfd(dir);
+	}
 	if (dir)
 		closedir(dir);
 	return count;
@@ -83,14 +92,12 @@ static int count_self(const char *path, int fd_of_report)
 
 __attribute__((constructor)) static void begin(void)
 {
-	const char *number = getenv("CVMM_FAULT");
-	fault = number ? atoi(number) : 0;
+	fault = number_of(getenv("CVMM_FAULT"));
 }
 
 __attribute__((destructor)) static void end(void)
 {
-	const char *report = getenv("CVMM_FAULT_REPORT");
-	int fd = report ? atoi(report) : -1;
+	int fd = number_of(getenv("CVMM_FAULT_REPORT"));
 	if (fd >= 0)
 		dprintf(fd, "%d %s %d %d\n", atomic_load(&calls), failed, count_self("/proc/self/fd", fd),
 		        count_self("/proc/self/task", -1));

@@ -125,6 +125,7 @@ ONE_LINE = {
                               r"list.json: expected an object of options, found a list"),
     "empty config": (("run", "--config", "empty.json"), 2, r"empty.json: empty: expected a JSON object of options"),
     "config without a kernel": (("run", "--config", "cpus.json"), 2, r"no kernel given: .*"),
+    "config without a name": (("run", "--config", ""), 2, r'--config: expected a file name, found ""'),
     "missing config": (("run", "--config", "nowhere.json"), 1, r"nowhere.json: No such file or directory"),
     "directory as config": (("run", "--config", "/"), 1, r"/: Is a directory"),
     "huge config": (("run", "--config", "huge.json"), 1, r"huge.json: larger than 1 MiB: not a configuration"),

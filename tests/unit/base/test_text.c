@@ -82,6 +82,10 @@ static void test_log(void **state)
 	for (int i = 0; i < 100000; i++)
 		log_guest("the guest is noisy");
 	assert_in_range(lines, 10, 1000); /* ten a second */
+	lines = 0;
+	for (int i = 0; i < 100000; i++)
+		log_limited(CVMM_LOG_INFO, "it resets for ever");
+	assert_in_range(lines, 0, 1000);
 	assert_ptr_equal(log_use(before), &log);
 	assert_null(before);
 }

@@ -318,7 +318,8 @@ static void test_a_terminal_that_goes_away_is_none(void **state)
 	settle();
 	close(master);
 	for (int i = 0; i < 1000; i++) { /* more than waits for anybody */
-		assert_int_equal(dev_send("the guest is told by a signal, and shuts down in peace\n\n\n\n\n\n\n\n\n\n", 64), 64);
+		assert_int_equal(
+			dev_send("the guest is told by a signal, and shuts down in peace\n\n\n\n\n\n\n\n\n\n", 64), 64);
 		if (i % 100 == 0)
 			settle();
 	}
