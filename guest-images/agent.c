@@ -4,9 +4,9 @@
  *
  * Orders come from the kernel command line, "cvmm.test=smp,rtc,poweroff", and are carried out in turn; the facts found
  * go to the console as lines "@@ key value...", for the test outside to judge. The last order says how the guest ends:
- * poweroff (also when none is given), reset, panic, or button (power off when the power button is pressed). "@@ done"
- * comes before that. Without cvmm.test= there is a shell on the console, and the guest powers off when it exits or when
- * the power button is pressed.
+ * poweroff (also when none is given), reset, panic, button (power off when the power button is pressed), or shell.
+ * "@@ done" comes before that. Without cvmm.test= there is a shell on the console, too: the guest ends when it exits, on
+ * its poweroff, halt or reboot, or when the power button is pressed.
  */
 #include <ctype.h>
 #include <dirent.h>
@@ -782,31 +782,62 @@ static bool shell_ended(pid_t shell)
 	return ended;
 }
 
-static void run_shell(void)
+/* What busybox's poweroff, halt and reboot ask of process 1, each by its signal; 0: nothing. */
+static int read_wish(int signals)
+{
+	struct signalfd_siginfo info;
+	int how = 0;
+
+	while (read(signals, &info, sizeof(info)) > 0) {
+		if (info.ssi_signo == SIGTERM)
+			how = RB_AUTOBOOT;
+		else if (info.ssi_signo != SIGCHLD)
+			how = RB_POWER_OFF;
+	}
+	return how;
+}
+
+static int open_signals(void)
+{
+	static const int numbers[] = { SIGCHLD, SIGUSR1, SIGUSR2, SIGTERM };
+	sigset_t set;
+
+	sigemptyset(&set);
+	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
+		sigaddset(&set, numbers[i]);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+/* Returns how the guest is to end. */
+static int run_shell(void)
 {
 	struct pollfd fds[1 + BUTTONS_MAX];
 	int buttons = buttons_open(fds + 1);
-	struct signalfd_siginfo info;
 	struct utsname uts;
-	sigset_t child;
 	pid_t shell;
+	int how = 0;
 
 	install_busybox();
 	uname(&uts);
 	printf("\nLinux %s (%s), %ld CPU(s), up %.1f s. The guest powers off when the shell exits.\n", uts.release,
 	       uts.machine, sysconf(_SC_NPROCESSORS_ONLN), uptime());
 	fflush(stdout);
-	sigemptyset(&child);
-	sigaddset(&child, SIGCHLD);
-	sigprocmask(SIG_BLOCK, &child, NULL);
-	fds[0] = (struct pollfd){ .fd = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK), .events = POLLIN };
+	fds[0] = (struct pollfd){ .fd = open_signals(), .events = POLLIN };
 	shell = spawn_shell();
-	while (!shell_ended(shell) && !button_pressed(fds + 1, buttons)) {
+	while (!how && !shell_ended(shell) && !button_pressed(fds + 1, buttons)) {
 		poll(fds, (nfds_t)(1 + buttons), -1);
-		while (read(fds[0].fd, &info, sizeof(info)) > 0)
-			continue;
+		how = read_wish(fds[0].fd);
 	}
-	finish(RB_POWER_OFF);
+	return how ? how : RB_POWER_OFF;
+}
+
+static void end_shell(void)
+{
+	int how = run_shell();
+
+	report("done");
+	finish(how);
 }
 
 /* ---- orders ---------------------------------------------------------------------------------------------------- */
@@ -824,6 +855,7 @@ static void carry_out(const char *order)
 		{ "reset", end_reset },   { "panic", end_panic },
 		{ "button", end_button }, { "rng", test_rng },
 		{ "disk", test_disk },    { "filesystem", test_filesystem },
+		{ "shell", end_shell },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(orders); i++) {
@@ -855,7 +887,7 @@ int main(void)
 	read_line("/proc/cmdline", cmdline, sizeof(cmdline));
 	list = find_option(cmdline, "cvmm.test=");
 	if (!list)
-		run_shell();
+		finish(run_shell());
 	uname(&uts);
 	report("agent %s %s", uts.machine, uts.release);
 	for (char *order = strtok_r(list, ",", &save); order; order = strtok_r(NULL, ",", &save))

@@ -115,9 +115,14 @@ class Machine:
     def end(self):
         return self.process.wait(PATIENCE)
 
+    def is_pending(self, number):
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(r"^ShdPnd:\s*(\w+)", status, re.MULTILINE)[1], 16) >> (number - 1) & 1
+
     def stop_twice(self):
         self.signal(signal.SIGTERM)
-        time.sleep(0.05)  # two pending signals of one kind are one
+        while self.is_pending(signal.SIGTERM):  # two pending signals of one kind are one
+            time.sleep(0.001)
         self.signal(signal.SIGTERM)
         return self.end()
 
