@@ -65,8 +65,9 @@ static void test_what_cannot_be_made(void **state)
 	assert_null(block_memory_new(4096 + 512, 4096, &err));
 	assert_int_equal(err.code, -EINVAL);
 	assert_null(block_memory_new(UINT64_MAX & ~511ull, 512, &err));
+	err.code = 0;
 	assert_null(block_memory_new(1ull << 62, 512, &err));
-	assert_int_equal(err.code, -ENOMEM);
+	assert_true(err.code == -ENOMEM || err.code == -EINVAL); /* valgrind's mmap says the latter */
 	block_free(NULL);
 	struct block *block = block_memory_new(MIB, 0, &err);
 	assert_int_equal(block_resize(block, 2 * MIB, &err), -EOPNOTSUPP);
