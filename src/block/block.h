@@ -58,6 +58,7 @@ struct block_zone_request {
 	struct zone_queues *queues;                 /* where it waits */
 	int (*work)(struct block_request *request); /* what a worker does for it */
 	bool retried;                               /* once more after zones were looked at again */
+	int error;                                  /* what it failed with, while it is found out why */
 };
 
 struct block_request {

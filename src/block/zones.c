@@ -259,6 +259,11 @@ static const uint16_t transitions[16][ZONE_OPS] = {
 	/* NOT_WP, READ_ONLY and OFFLINE: never */
 };
 
+bool zones_allow(enum zone_state state, enum zone_op op)
+{
+	return transitions[state & 15][op] != NEVER;
+}
+
 static int apply(struct zones *zones, struct zone *zone, enum zone_op op)
 {
 	unsigned entry = transitions[zone->state & 15][op], to = entry & 0xff;

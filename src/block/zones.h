@@ -70,6 +70,8 @@ int zones_begin_append(struct zones *zones, uint64_t *off, uint64_t len);
 
 enum zone_op { ZONE_OP_WRITE, ZONE_OP_OPEN, ZONE_OP_CLOSE, ZONE_OP_FINISH, ZONE_OP_RESET, ZONE_OPS };
 
+/* Is the operation possible in that state, resources aside? */
+bool zones_allow(enum zone_state state, enum zone_op op);
 /* Open, close, finish or reset the zone that begins at @off. */
 int zones_manage(struct zones *zones, enum zone_op op, uint64_t off);
 /* Does a reset change the zone? It does where it is neither empty already nor forbidden; a reset of all takes these. */
