@@ -174,6 +174,8 @@ static int check_disk(const struct disk_config *disk, struct cvmm_error *err)
 		return err_set(err, -EINVAL, "path and memory exclude each other: give one of them");
 	if (disk->memory_mib && (disk->direct || disk->share))
 		return err_set(err, -EINVAL, "direct and share are for files, not for memory");
+	if (disk->memory_mib && disk->zoned)
+		return err_set(err, -EINVAL, "zoned is for files and devices, not for memory");
 	if (disk->block_size && disk->block_size != 512 && disk->block_size != 4096)
 		return err_set(err, -EINVAL, "block-size: expected 512 or 4096, found %" PRIu64, disk->block_size);
 	return 0;

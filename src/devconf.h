@@ -24,11 +24,14 @@ struct virtio_config {
 
 enum { DISK_QUEUES_MAX = 16 };
 
+enum disk_zoned { DISK_ZONED_OFF, DISK_ZONED_FILE, DISK_ZONED_HOST }; /* in the order of the key's choices */
+
 struct disk_config {
 	char *path;          /* owned; NULL: memory */
 	uint64_t memory_mib; /* 0: a file */
 	bool readonly, direct, share;
 	unsigned cache;              /* enum block_cache */
+	unsigned zoned;              /* enum disk_zoned */
 	char *serial;                /* owned, at most 20 bytes */
 	uint64_t block_size, queues; /* block_size 0: the back end's */
 	uint64_t iops, bw_mib;       /* a second; 0: no limit */

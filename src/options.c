@@ -83,6 +83,8 @@ static const struct cvmm_option disk_keys[] = {
 	  .help = "The host's page cache: used, gone around as with direct, or used and never flushed" },
 	{ "direct", CVMM_OPTION_BOOL, "on|off", .preset = "off", FIELD(disk.direct),
 	  .help = "Go around the host's page cache" },
+	{ "zoned", CVMM_OPTION_CHOICE, "KIND", "off|file|host", "off", FIELD(disk.zoned),
+	  .help = "A zoned disk: in a file of cvmm zone, or the host's zoned device" },
 	{ "share", CVMM_OPTION_BOOL, "on|off", .preset = "off", FIELD(disk.share),
 	  .help = "Do not lock the file: others may write it, too" },
 	{ "serial", CVMM_OPTION_STRING, "TEXT", .min = 1, .max = SERIAL_MAX_LEN, FIELD(disk.serial),

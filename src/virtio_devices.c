@@ -6,6 +6,7 @@
 
 #include "arch/arch.h"
 #include "src/base/util.h"
+#include "src/block/zone.h"
 #include "src/virtio_wiring.h"
 #include "src/vm.h"
 
@@ -24,6 +25,10 @@ static struct block *open_disk(const struct disk_config *disk, struct cvmm_error
 		.cache = (enum block_cache)disk->cache,
 		.logical_block = (uint32_t)disk->block_size,
 	};
+	if (disk->zoned == DISK_ZONED_FILE)
+		return zoned_file_open(&options, err);
+	if (disk->zoned == DISK_ZONED_HOST)
+		return zoned_host_open(&options, err);
 	return block_file_open(&options, err);
 }
 
