@@ -4,8 +4,9 @@
  * wait's timeout. What a turn begins is put into the submission queue when the next turn starts, and goes in with the
  * one system call that waits.
  *
- * POLL_ADD looks at the file when it is armed, so that one shot after the other is level triggered: a source that has
- * fired is armed again in the next turn, at no system call. An eventfd whose count nobody wants (LOOP_EVENTFD) is polled
+ * POLL_ADD looks at the file when it is armed, so that arming a source that has fired anew in the next turn, at no system
+ * call, is level triggered. Requests stay until they fire (multishot): Linux 6.18 loses one-shot polls of a terminal
+ * whose mode changes. An eventfd whose count nobody wants (LOOP_EVENTFD) is polled
  * by one request that stays (multishot, Linux 5.13) and reports each signal; where there is none we read the eventfd.
  *
  * user_data: an operation's address; or 1, a poll's slot and its generation, so that completions of a source that has
@@ -35,8 +36,8 @@ struct uring_poll {
 	int fd;
 	uint32_t wanted, armed; /* events; 0: none */
 	uint32_t generation;
-	bool multishot, dirty;
-	int next; /* dirty: of those, else of the free ones */
+	bool multishot, dirty, stale; /* stale: has fired, to be armed anew */
+	int next;                     /* dirty: of those, else of the free ones */
 };
 
 struct uring {
@@ -184,7 +185,8 @@ static bool poll_arm(struct loop *loop, struct uring_poll *poll)
 	if (!sqe)
 		return false;
 	io_uring_prep_poll_add(sqe, poll->fd, poll->wanted & ~(uint32_t)EPOLLET);
-	poll->multishot = (poll->wanted & EPOLLET) && loop->uring->multishot;
+	poll->multishot = loop->uring->multishot;
+	poll->stale = false;
 	if (poll->multishot)
 		sqe->len = IORING_POLL_ADD_MULTI;
 	sqe->user_data = poll_user_data(loop->uring, poll);
@@ -195,7 +197,7 @@ static bool poll_arm(struct loop *loop, struct uring_poll *poll)
 /* Make what the kernel watches what is wanted. */
 static bool poll_update(struct loop *loop, struct uring_poll *poll)
 {
-	if (poll->armed == poll->wanted)
+	if (poll->armed == poll->wanted && !poll->stale)
 		return true;
 	if (poll->armed && !poll_disarm(loop, poll))
 		return false;
@@ -233,6 +235,13 @@ static void poll_ended(struct uring *uring, struct uring_poll *poll, int result)
 	poll_set_dirty(uring, poll);
 }
 
+/* Level triggered: what is armed anew looks at the file again. */
+static void poll_set_stale(struct uring *uring, struct uring_poll *poll)
+{
+	poll->stale = true;
+	poll_set_dirty(uring, poll);
+}
+
 /* No multishot poll would have left the count of an eventfd alone. */
 static void poll_read_eventfd(const struct uring_poll *poll)
 {
@@ -250,6 +259,8 @@ static int uring_serve_poll(struct loop *loop, const struct io_uring_cqe *cqe)
 	bool multishot = poll->multishot;
 	if (!(cqe->flags & IORING_CQE_F_MORE))
 		poll_ended(uring, poll, cqe->res);
+	else if (!(poll->wanted & EPOLLET))
+		poll_set_stale(uring, poll);
 	uint32_t events = cqe->res < 0 ? 0 : (uint32_t)cqe->res & (poll->wanted | EPOLLERR | EPOLLHUP);
 	if (!poll->source || !poll->wanted || !events)
 		return 0;

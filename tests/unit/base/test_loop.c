@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <termios.h>
 #include <unistd.h>
 
 static uint64_t fake_now;
@@ -373,6 +374,38 @@ static void test_many_sources_are_ready_at_once(void **state)
 		watched_close(&many[i]);
 }
 
+/* A change of mode wakes who polls a terminal, and finds nothing to read. */
+static void test_a_terminal_changes_its_mode(void **state)
+{
+	struct termios raw, cooked;
+	struct watched a = { .source.fn = watched_reads_a_byte };
+	if (rung_now->options.rung == LOOP_URING_5_10)
+		skip(); /* one-shot polls, which younger kernels lose here */
+	int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+	assert_true(master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0);
+	a.source.fd = open(ptsname(master), O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+	assert_int_equal(tcgetattr(a.source.fd, &cooked), 0);
+	raw = cooked;
+	cfmakeraw(&raw);
+	assert_int_equal(tcsetattr(a.source.fd, TCSANOW, &raw), 0);
+	assert_int_equal(loop_fd_add(*state, &a.source, EPOLLIN), 0);
+	turn_some(*state);
+	for (int i = 1; i <= 3; i++) {
+		assert_int_equal(tcsetattr(a.source.fd, TCSANOW, &cooked), 0);
+		turn_some(*state);
+		assert_int_equal(tcsetattr(a.source.fd, TCSANOW, &raw), 0);
+		turn_some(*state);
+		assert_int_equal(a.calls, i - 1);
+		assert_int_equal(write(master, "x", 1), 1);
+		loop_turn(*state, 1000);
+		turn_some(*state);
+		assert_int_equal(a.calls, i);
+	}
+	loop_fd_remove(&a.source);
+	close(a.source.fd);
+	close(master);
+}
+
 static void signal_eventfd(int fd)
 {
 	uint64_t one = 1;
@@ -547,6 +580,7 @@ int main(void)
 		TEST(test_the_interest_changes_from_writing_to_reading),
 		TEST(test_what_cannot_be_watched_is_refused),
 		TEST(test_many_sources_are_ready_at_once),
+		TEST(test_a_terminal_changes_its_mode),
 		TEST(test_an_eventfd_is_heard_without_being_read),
 		TEST(test_a_callback_turns_the_loop),
 		TEST(test_calls_wake_the_loop),
