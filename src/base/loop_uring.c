@@ -256,13 +256,13 @@ static int uring_serve_poll(struct loop *loop, const struct io_uring_cqe *cqe)
 	struct uring_poll *poll = &uring->polls[(uint32_t)cqe->user_data >> USER_SLOT_SHIFT];
 	if (poll->generation != cqe->user_data >> USER_GENERATION_SHIFT)
 		return 0;
-	bool multishot = poll->multishot;
+	bool multishot = poll->multishot, heard = poll->stale;
 	if (!(cqe->flags & IORING_CQE_F_MORE))
 		poll_ended(uring, poll, cqe->res);
 	else if (!(poll->wanted & EPOLLET))
 		poll_set_stale(uring, poll);
 	uint32_t events = cqe->res < 0 ? 0 : (uint32_t)cqe->res & (poll->wanted | EPOLLERR | EPOLLHUP);
-	if (!poll->source || !poll->wanted || !events)
+	if (!poll->source || !poll->wanted || !events || heard) /* heard: it is looked at again when armed anew */
 		return 0;
 	if ((poll->wanted & EPOLLET) && !multishot)
 		poll_read_eventfd(poll);
