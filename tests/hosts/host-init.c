@@ -6,7 +6,7 @@
  * travels in frames of its own type, so nothing it prints can be taken for its exit status.
  *
  *	to us    'g' start: a byte that says whether on a terminal ('t') or on pipes ('p'), eight bytes of wall-clock
- *	             seconds; mount the payload disk and run /work/.command
+ *	             seconds; mount the payload disk and run /job/.command
  *	         'i' standard input; 'e' its end
  *	from us  'r' ready; 's' the command starts; 'o' standard output; 'E' standard error;
  *	         'x' exit status, four bytes, little endian
@@ -216,14 +216,14 @@ static size_t receive_frame(int port, struct frame *frame)
 
 static void exec_command(void)
 {
-	static char *const argv[] = { "/bin/sh", "/work/.command", NULL };
-	static char *const envp[] = { "PATH=/work:/bin", "HOME=/tmp", "TERM=linux", NULL };
+	static char *const argv[] = { "/bin/sh", "/job/.command", NULL };
+	static char *const envp[] = { "PATH=/job:/bin", "HOME=/tmp", "TERM=linux", NULL };
 	sigset_t none;
 
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	signal(SIGPIPE, SIG_DFL);
-	if (!chdir("/work"))
+	if (!chdir("/job"))
 		execve(argv[0], argv, envp);
 	dprintf(2, "host-init: %s: %m\n", argv[1]);
 	_exit(127);
@@ -388,9 +388,9 @@ static void mount_payload(void)
 	if (fd < 0 || ioctl(fd, BLKFLSBUF, 0) < 0)
 		fail(PAYLOAD_DISK);
 	close(fd);
-	mkdir("/work", 0755);
-	if (mount(PAYLOAD_DISK, "/work", "ext4", MS_NOATIME, NULL) < 0)
-		fail("mount /work");
+	mkdir("/job", 0755);
+	if (mount(PAYLOAD_DISK, "/job", "ext4", MS_NOATIME, NULL) < 0)
+		fail("mount /job");
 }
 
 /* A restored host believes that it is still the time at which its state was saved. */
