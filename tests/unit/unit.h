@@ -13,6 +13,12 @@
 
 #include <cmocka.h>
 
+/* Has a program of another architecture its system calls translated? Some (pwritev2) are then not what the kernel has. */
+static inline bool under_emulation(void)
+{
+	return getenv("MESON_EXE_WRAPPER");
+}
+
 /* Valgrind keeps the limit of descriptors itself, and does not follow what io_uring reads and writes. */
 static inline bool under_valgrind(void)
 {
